@@ -1,0 +1,1 @@
+"""Training of the promptable networks: patches, click loop, losses, the run."""
