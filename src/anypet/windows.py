@@ -49,7 +49,7 @@ class Window:
         return (np.asarray(mm, dtype=float) - self.affine[:3, 3]) / self.spacing
 
     def box_in(self, volume: Volume) -> Box:
-        """The smallest box of the volume's voxels that holds the window, clipped to the grid (maybe empty)."""
+        """The smallest box of voxels that holds the window, clipped to the grid (maybe empty)."""
         ends = np.array([-0.5, 0.5])[:, None] + np.array([[0, 0, 0], np.array(self.shape) - 1])
         corners = np.array(np.meshgrid(*ends.T, indexing="ij")).reshape(3, -1).T
         voxels = volume.to_voxel(self.to_mm(corners))
@@ -64,11 +64,13 @@ def _gather(
     """Values of `image` (1, C, D, H, W) at index_affine @ (d, h, w, 1) for every (d, h, w) of `shape`."""
     size = np.array(image.shape[2:], dtype=float)
     # grid_sample (align_corners) wants -1..1 along each axis, in reversed axis order; an axis of one voxel
-    # has no extent there, so it is stretched by repeating the voxel
-    if (size == 1).any():
-        pads = [p for n in reversed(image.shape[2:]) for p in ((0, 1) if n == 1 else (0, 0))]
-        image = F.pad(image, pads, mode="replicate")
+    # has no extent there, so it gets a neighbour of zeros on both sides, as padding_mode gives the others
+    single = size == 1
+    if single.any():
+        image = F.pad(image, [p for one in reversed(single) for p in ((1, 1) if one else (0, 0))])
         size = np.array(image.shape[2:], dtype=float)
+        index_affine = index_affine.copy()
+        index_affine[:3, 3] += single
     scale = 2.0 / (size - 1)
     matrix = index_affine[:3].copy()
     matrix[:, 3] = matrix[:, 3] * scale - 1.0
@@ -107,7 +109,9 @@ def cut(volume: Volume, window: Window, mode: str = "bilinear") -> torch.Tensor:
     return F.avg_pool3d(values, fine) if fine > 1 else values
 
 
-def lay(values: torch.Tensor, window: Window, volume: Volume, outside: float = 0.0) -> tuple[torch.Tensor, Box]:
+def lay(
+    values: torch.Tensor, window: Window, volume: Volume, outside: float = 0.0
+) -> tuple[torch.Tensor, Box]:
     """Values (1, C, d, h, w) of a window -> (values (1, C, i, j, k) on the scan's voxels, their box).
 
     Values coarser than the window are interpolated first. Voxels whose centre lies outside of the window get

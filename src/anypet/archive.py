@@ -1,0 +1,247 @@
+"""Session files: a zip of `session.json` and plain .npy arrays. Nothing in it is executed when it is read.
+
+session.json      format, version, model, scan (shape, affine, unit, dtype, sha256), objects and their steps
+scan.npy          the scan's voxels (unless left out)
+a0.npy, a1.npy    masks, probabilities, window logits; session.json says which is which
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anypet.errors import AnyPETError, ReadError
+from anypet.objects import Group, Patch, Prediction, SegmentedObject, Tile, Triple
+from anypet.prompts import Box, Point, Prompts
+from anypet.volume import Volume
+
+if TYPE_CHECKING:
+    from anypet.session import Session
+
+FORMAT = "anypet-session"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a session file holds."""
+
+    scan: Volume
+    model: str
+    objects: dict[str, SegmentedObject]
+    selected: str
+
+
+def fingerprint(array: npt.NDArray[Any]) -> str:
+    """SHA-256 (hex) of an array's little-endian bytes in C order, without a copy of the whole."""
+    digest = hashlib.sha256()
+    kind = array.dtype.newbyteorder("<")
+    for plane in array:
+        digest.update(np.ascontiguousarray(plane, dtype=kind).tobytes())
+    return digest.hexdigest()
+
+
+def save(session: Session, path: Path, *, include_scan: bool) -> Path:
+    """Writes a session to `path`; a file already there is replaced only once the new one is complete."""
+    handle, name = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            _Writer(archive).session(session, include_scan)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    return path
+
+
+class _Writer:
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.archive = archive
+        self._names: dict[int, str] = {}
+
+    def session(self, session: Session, include_scan: bool) -> None:
+        scan = session.scan
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "model": session.model_name,
+            "selected": session.selected.name,
+            "scan": {
+                "included": include_scan,
+                "shape": list(scan.shape),
+                "dtype": scan.array.dtype.name,
+                "affine": scan.affine.tolist(),
+                "unit": scan.unit,
+                "sha256": fingerprint(scan.array),
+                "meta": _jsonable(scan.meta),
+            },
+            "objects": [
+                {"name": item.name, "cursor": item.cursor, "steps": [self._step(step) for step in item.steps]}
+                for item in session.objects.values()
+            ],
+        }
+        if include_scan:
+            self._write("scan.npy", scan.array)
+        self.archive.writestr("session.json", json.dumps(header, indent=1))
+
+    def _write(self, name: str, array: npt.NDArray[Any]) -> None:
+        with self.archive.open(name, "w", force_zip64=True) as file:
+            np.lib.format.write_array(file, array, allow_pickle=False)
+
+    def _array(self, array: npt.NDArray[Any]) -> str:
+        """The member's name; an array that several steps share is written once."""
+        if id(array) not in self._names:
+            self._names[id(array)] = name = f"a{len(self._names)}.npy"
+            self._write(name, array)
+        return self._names[id(array)]
+
+    def _patch(self, patch: Patch | None) -> dict[str, Any] | None:
+        return None if patch is None else {"start": list(patch.start), "values": self._array(patch.values)}
+
+    def _step(self, step: Prediction) -> dict[str, Any]:
+        return {
+            "points": [{"mm": list(p.mm), "positive": p.positive} for p in step.prompts.points],
+            "boxes": [{"lo_mm": list(b.lo_mm), "hi_mm": list(b.hi_mm)} for b in step.prompts.boxes],
+            "prior": self._patch(step.prior),
+            "mask": self._patch(step.mask),
+            "probability": self._patch(step.probability),
+            "groups": [
+                {
+                    "centre_mm": list(group.centre_mm),
+                    "spacing": group.spacing,
+                    "anchor_suv": group.anchor_suv,
+                    "anchor_mm": list(group.anchor_mm),
+                    "tiles": [
+                        {
+                            "cell": list(tile.cell),
+                            "logits": self._array(tile.logits),
+                            "seed_mm": None if tile.seed_mm is None else list(tile.seed_mm),
+                        }
+                        for tile in group.tiles
+                    ],
+                }
+                for group in step.groups
+            ],
+        }
+
+
+def load(path: Path, scan: Volume | None) -> Saved:
+    """Reads a session file; see `Session.load` for what it raises."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read("session.json"))
+            if header.get("format") != FORMAT or header.get("version") != VERSION:
+                raise ReadError(
+                    f"{path}: expected {FORMAT} version {VERSION}, "
+                    f"found {header.get('format')!r} version {header.get('version')!r}"
+                )
+            reader = _Reader(archive)
+            volume = _scan(path, reader, header["scan"], scan)
+            objects = {}
+            for item in header["objects"]:
+                steps = [reader.step(step) for step in item["steps"]]
+                if not 0 <= item["cursor"] < len(steps):
+                    raise ReadError(f"{path}: object {item['name']!r} has no step {item['cursor']}")
+                objects[str(item["name"])] = SegmentedObject(str(item["name"]), volume, steps, item["cursor"])
+            if header["selected"] not in objects:
+                raise ReadError(f"{path}: the selected object {header['selected']!r} is not in the file")
+            return Saved(volume, str(header["model"]), objects, header["selected"])
+    except FileNotFoundError as error:
+        raise ReadError(f"{path}: there is no such file") from error
+    except (zipfile.BadZipFile, KeyError, TypeError, OSError, EOFError) as error:
+        raise ReadError(f"{path} is not an AnyPET session, or it is damaged: {error}") from error
+    except AnyPETError:
+        raise
+    except ValueError as error:  # json, npy headers, wrong numbers of coordinates
+        raise ReadError(f"{path} is not an AnyPET session, or it is damaged: {error}") from error
+
+
+def _scan(path: Path, reader: _Reader, header: Mapping[str, Any], scan: Volume | None) -> Volume:
+    """The scan from the file, or the given one if it is the one that the session was made on."""
+    affine = np.array(header["affine"], dtype=np.float64)
+    if scan is None:
+        if not header["included"]:
+            raise AnyPETError(f"{path} was saved without its scan; give the scan (shape {header['shape']})")
+        return Volume(reader.array("scan.npy"), affine, str(header["unit"]), header["meta"])
+    if list(scan.shape) != header["shape"] or not np.allclose(scan.affine, affine, atol=1e-3):
+        raise AnyPETError(
+            f"{path} was made on another scan: shape {header['shape']} and affine {affine.tolist()}, "
+            f"the given one has {list(scan.shape)} and {scan.affine.tolist()}"
+        )
+    if scan.array.dtype.name != header["dtype"] or fingerprint(scan.array) != header["sha256"]:
+        raise AnyPETError(
+            f"{path} was made on another scan: the grid is the same, the voxels' SHA-256 differs"
+        )
+    return scan
+
+
+class _Reader:
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.archive = archive
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        if name not in self._arrays:
+            with self.archive.open(name) as file:
+                self._arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
+        return self._arrays[name]
+
+    def _patch(self, data: Mapping[str, Any]) -> Patch:
+        i, j, k = (int(x) for x in data["start"])
+        return Patch((i, j, k), self.array(data["values"]))
+
+    def step(self, data: Mapping[str, Any]) -> Prediction:
+        return Prediction(
+            Prompts(
+                tuple(Point(_triple(p["mm"]), bool(p["positive"])) for p in data["points"]),
+                tuple(Box(_triple(b["lo_mm"]), _triple(b["hi_mm"])) for b in data["boxes"]),
+            ),
+            None if data["prior"] is None else self._patch(data["prior"]),
+            self._patch(data["mask"]),
+            self._patch(data["probability"]),
+            tuple(self._group(group) for group in data["groups"]),
+        )
+
+    def _group(self, data: Mapping[str, Any]) -> Group:
+        tiles = []
+        for tile in data["tiles"]:
+            d, h, w = (int(x) for x in tile["cell"])
+            seed = None if tile["seed_mm"] is None else _triple(tile["seed_mm"])
+            tiles.append(Tile((d, h, w), self.array(tile["logits"]), seed))
+        return Group(
+            _triple(data["centre_mm"]),
+            float(data["spacing"]),
+            float(data["anchor_suv"]),
+            _triple(data["anchor_mm"]),
+            tuple(tiles),
+        )
+
+
+def _triple(values: list[float]) -> Triple:
+    r, a, s = (float(x) for x in values)
+    return r, a, s
+
+
+def _jsonable(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a scan's meta that JSON can hold; others are left out."""
+    kept = {}
+    for key, value in meta.items():
+        try:
+            kept[str(key)] = json.loads(json.dumps(value))
+        except (TypeError, ValueError):
+            continue
+    return kept

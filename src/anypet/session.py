@@ -1,0 +1,365 @@
+"""`Session`: one scan, many objects, prompts in any order, and every step can be undone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from anypet.checks import Space, box_prompt, check_scan, mask_prompt, point_prompt
+from anypet.errors import AnyPETError, PromptError
+from anypet.objects import Patch, Prediction, SegmentedObject
+from anypet.prompts import Box, Point, Prompts
+from anypet.volume import Volume
+
+if TYPE_CHECKING:
+    from anypet.models.base import PromptableModel
+    from anypet.predict import Policy, Predictor
+
+BoolArray = npt.NDArray[np.bool_]
+_SCRIBBLE_CLICKS = 8
+
+
+class Suggestion(NamedTuple):
+    """The next best click: the voxel (i, j, k), and what to click there if the mask is wrong."""
+
+    voxel: tuple[int, int, int]
+    positive: bool
+
+
+class Session:
+    """Interactive segmentation of one PET scan.
+
+    The model is loaded at the first prompt that needs it. Every prompt returns the selected object's mask: a
+    bool array on the scan's own grid, (i, j, k) order. `undo`, `redo` and `reset` act on the selected object,
+    without limit.
+
+    Masks of several objects are independent of each other and may overlap; `labels` has one object per voxel,
+    and there the object that was made first keeps a voxel that two objects claim.
+
+    Args:
+        scan: the PET, unit "SUVbw".
+        model: a name of the model registry, or a model.
+        weights: a weights file for a model given by name; its own default where None.
+        device: "cpu", "cuda", ...; by default "cuda" where there is one. For a model given by name.
+        policy: how windows are placed; see `anypet.predict.Policy`.
+
+    Raises:
+        AnyPETError: the scan is not in SUVbw.
+    """
+
+    def __init__(
+        self,
+        scan: Volume,
+        model: str | PromptableModel = "default",
+        weights: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        *,
+        policy: Policy | None = None,
+    ) -> None:
+        check_scan(scan)
+        self.scan = scan
+        self.objects: dict[str, SegmentedObject] = {}
+        self._model = model
+        self._weights = weights
+        self._device = device
+        self._policy = policy
+        self._predictor: Predictor | None = None
+        self._selected = ""
+        self.new_object("object 1")
+
+    # -- prompts ---------------------------------------------------------------------------------------------
+
+    def add_point(self, point: Sequence[float], positive: bool = True, space: Space = "voxel") -> BoolArray:
+        """A click on the object (`positive`) or beside it.
+
+        The mask always holds the voxel of a positive click and never that of a negative one. A negative click
+        on an object that has no positive prompt yet is kept for later; the mask stays empty.
+
+        Args:
+            point: voxel index (i, j, k), fractions allowed, or RAS millimetres.
+            positive: whether the point belongs to the object.
+            space: "voxel" or "mm".
+
+        Raises:
+            PromptError: not three finite numbers, or outside of the scan.
+        """
+        return self._prompted(points=[point_prompt(self.scan, point, positive, space)])
+
+    def add_scribble(
+        self, points: Iterable[Sequence[float]], positive: bool = True, space: Space = "voxel"
+    ) -> BoolArray:
+        """A drawn line: up to 8 of its points, evenly spread over the list, become clicks of one step.
+
+        Raises:
+            PromptError: no points, or one of them is not three finite numbers or outside of the scan.
+        """
+        clicks = [point_prompt(self.scan, point, positive, space) for point in points]
+        if not clicks:
+            raise PromptError("a scribble needs at least one point, got none")
+        picks = np.unique(
+            np.linspace(0, len(clicks) - 1, min(len(clicks), _SCRIBBLE_CLICKS)).round().astype(int)
+        )
+        return self._prompted(points=[clicks[n] for n in picks])
+
+    def add_box(self, lo: Sequence[float], hi: Sequence[float], space: Space = "voxel") -> BoolArray:
+        """A box around the object, along the scan's axes; it takes the place of an earlier box.
+
+        Args:
+            lo: one corner: the centre of a voxel (i, j, k) that still belongs to the box, or RAS millimetres.
+            hi: the opposite corner.
+            space: "voxel" or "mm".
+
+        Raises:
+            PromptError: a corner is not three finite numbers, the box does not meet the scan, or it is flat
+                along an axis that has more than one voxel.
+        """
+        return self._prompted(box=box_prompt(self.scan, lo, hi, space))
+
+    def add_mask(self, mask: npt.ArrayLike | Volume) -> BoolArray:
+        """A mask that the user has already: the model refines it; it takes the place of an earlier mask.
+
+        Args:
+            mask: bool or 0/1 array on the scan's grid, or a Volume with the scan's grid.
+
+        Raises:
+            PromptError: another shape or grid, values other than 0 and 1, or no voxel set.
+        """
+        return self._prompted(prior=mask_prompt(self.scan, mask))
+
+    def _prompted(
+        self, points: Sequence[Point] = (), box: Box | None = None, prior: Patch | None = None
+    ) -> BoolArray:
+        """Adds prompts to the selected object as one step -> its mask. On an error nothing has changed."""
+        before = self.selected.current
+        boxes = before.prompts.boxes if box is None else (box,)
+        prompts = Prompts((*before.prompts.points, *points), boxes)
+        prior = before.prior if prior is None else prior
+        if not boxes and prior is None and not any(p.positive for p in prompts.points):
+            self.selected.push(Prediction(prompts))  # negative clicks alone: no model is needed for nothing
+        else:
+            self.selected.push(self.predictor.predict(prompts, prior, before))
+        return self.mask
+
+    # -- history ---------------------------------------------------------------------------------------------
+
+    def undo(self) -> BoolArray:
+        """Takes the selected object's last step back -> its mask; at the first step nothing happens."""
+        self.selected.cursor = max(0, self.selected.cursor - 1)
+        return self.mask
+
+    def redo(self) -> BoolArray:
+        """Repeats the step that was taken back -> the mask; without one nothing happens."""
+        self.selected.cursor = min(len(self.selected.steps) - 1, self.selected.cursor + 1)
+        return self.mask
+
+    def reset(self) -> BoolArray:
+        """Clears the selected object's prompts and mask; this is a step, so `undo` brings them back."""
+        self.selected.push(Prediction())
+        return self.mask
+
+    # -- results ---------------------------------------------------------------------------------------------
+
+    @property
+    def mask(self) -> BoolArray:
+        """The selected object: bool array on the scan's grid."""
+        return self.selected.mask
+
+    @property
+    def probability(self) -> npt.NDArray[np.float32]:
+        """The model's probability of the selected object: float32 array on the scan's grid."""
+        return self.selected.probability
+
+    @property
+    def uncertainty(self) -> npt.NDArray[np.float32]:
+        """Where the prompts disagree: predictive entropy, nats (0..0.693), float32 on the scan's grid.
+
+        U = -sum p log p over object and background, p being the mean over the probabilities that each step of
+        prompts gave since the last reset: equation (4) of SegAnyPET (arXiv 2502.14351), with the user's own
+        prompts in place of random ones.
+        """
+        return self._entropy().on_grid(self.scan.shape)
+
+    def _entropy(self) -> Patch:
+        item = self.selected
+        steps: list[Prediction] = []
+        for step in item.steps[: item.cursor + 1]:
+            if step.prompts.is_empty and step.prior is None:
+                steps = []  # the beginning, or a reset
+            elif step.groups:
+                steps.append(step)
+        patches = [step.probability for step in steps if step.probability.values.size]
+        if not patches:
+            return Patch.empty(np.float32)
+        low = np.min([p.start for p in patches], axis=0)
+        high = np.max([np.array(p.start) + p.values.shape for p in patches], axis=0)
+        mean = np.zeros(tuple(high - low), np.float32)
+        for patch in patches:
+            region = tuple(
+                slice(s.start - int(o), s.stop - int(o)) for s, o in zip(patch.slices, low, strict=True)
+            )
+            mean[region] += patch.values.astype(np.float32) / len(steps)
+        np.clip(mean, 1e-6, 1 - 1e-6, out=mean)
+        entropy = -(mean * np.log(mean) + (1 - mean) * np.log1p(-mean))
+        entropy[entropy < 2e-5] = 0  # what the clip left
+        return Patch((int(low[0]), int(low[1]), int(low[2])), entropy)
+
+    def suggest_point(self) -> Suggestion | None:
+        """The click that would tell most: the deepest voxel of the most uncertain region near the border.
+
+        `positive` is the click to make if the mask is wrong there: positive on a voxel that is not in the
+        mask, negative on one that is. None without a mask, or where nothing is uncertain.
+        """
+        from anypet.suggest import most_uncertain
+
+        current = self.selected.current
+        clicked = [self.scan.to_voxel(p.mm) for p in current.prompts.points]
+        voxel = most_uncertain(self._entropy(), current.mask, self.scan, clicked)
+        if voxel is None:
+            return None
+        local = np.array(voxel) - current.mask.start
+        inside = bool(np.all(local >= 0) and np.all(local < current.mask.values.shape))
+        return Suggestion(voxel, not (inside and bool(current.mask.values[tuple(local)])))
+
+    @property
+    def labels(self) -> Volume:
+        """All objects as one label volume: 1, 2, ... in the order in which they were made; 0 is background.
+
+        A voxel that two objects claim stays with the one that was made first. `meta["labels"]` maps value to
+        name.
+        """
+        count = len(self.objects)
+        array = np.zeros(self.scan.shape, np.uint8 if count < 256 else np.uint16)
+        for value, item in enumerate(self.objects.values(), start=1):
+            patch = item.current.mask
+            region = array[patch.slices]
+            region[patch.values & (region == 0)] = value
+        names = dict(enumerate(self.objects, start=1))
+        return Volume(array, self.scan.affine, "label", {"labels": names})
+
+    # -- objects ---------------------------------------------------------------------------------------------
+
+    @property
+    def selected(self) -> SegmentedObject:
+        """The object that prompts go to."""
+        return self.objects[self._selected]
+
+    def new_object(self, name: str | None = None) -> SegmentedObject:
+        """Begins another object and selects it.
+
+        A session starts with "object 1"; naming it is done by `new_object` too: while the only object is
+        unused, it is replaced.
+
+        Raises:
+            AnyPETError: the name is taken or empty.
+        """
+        if name is None:
+            number = len(self.objects) + 1
+            while f"object {number}" in self.objects:
+                number += 1
+            name = f"object {number}"
+        elif list(self.objects) == ["object 1"] and len(self.objects["object 1"].steps) == 1:
+            self.objects.clear()
+        if not name or name in self.objects:
+            raise AnyPETError(f"an object needs a new name; {name!r} is {'taken' if name else 'empty'}")
+        self.objects[name] = SegmentedObject(name, self.scan)
+        self._selected = name
+        return self.objects[name]
+
+    def select(self, name: str) -> SegmentedObject:
+        """Prompts go to this object from now on.
+
+        Raises:
+            AnyPETError: there is no such object.
+        """
+        if name not in self.objects:
+            raise AnyPETError(f"there is no object {name!r}; there are {', '.join(map(repr, self.objects))}")
+        self._selected = name
+        return self.objects[name]
+
+    def remove(self, name: str) -> None:
+        """Deletes an object with its history; selects the last one left, or makes a new one."""
+        self.select(name)
+        del self.objects[name]
+        if self.objects:
+            self._selected = next(reversed(self.objects))
+        else:
+            self.new_object()
+
+    # -- model -----------------------------------------------------------------------------------------------
+
+    @property
+    def predictor(self) -> Predictor:
+        """The scan and the model together; the model is loaded at first use."""
+        if self._predictor is None:
+            from anypet.predict import Predictor
+
+            if isinstance(self._model, str):
+                import torch
+
+                from anypet.models.registry import load_model
+
+                device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
+                weights = None if self._weights is None else Path(self._weights)
+                model = load_model(self._model, weights=weights, device=device)
+            else:
+                model = self._model
+            self._predictor = Predictor(self.scan, model, self._policy)
+        return self._predictor
+
+    @property
+    def model_name(self) -> str:
+        """The registry name of the model."""
+        return self._model if isinstance(self._model, str) else self._model.spec.name
+
+    # -- files -----------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str], *, include_scan: bool = True) -> Path:
+        """Writes everything to one file: objects, prompts, the whole history and, by default, the scan.
+
+        The file (a zip of JSON and arrays, nothing executable) appears under its name only when it is
+        complete.
+
+        Args:
+            path: by custom `*.anypet`.
+            include_scan: whether the file opens without the scan.
+        """
+        from anypet.archive import save
+
+        return save(self, Path(path), include_scan=include_scan)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        scan: Volume | None = None,
+        model: str | PromptableModel | None = None,
+        weights: str | os.PathLike[str] | None = None,
+        device: str | None = None,
+        **options: Any,
+    ) -> Session:
+        """Opens a saved session where it was left, its history included.
+
+        Args:
+            path: the file.
+            scan: the scan; needed if the file was saved without it, and checked against it in any case.
+            model: by default the model that the session was saved with.
+            weights: as for `Session`.
+            device: as for `Session`.
+            options: as for `Session`.
+
+        Raises:
+            ReadError: the file is missing, damaged, or of another kind or version.
+            AnyPETError: the scan is missing, or is not the one that the session was made on.
+        """
+        from anypet.archive import load
+
+        saved = load(Path(path), scan)
+        session = cls(saved.scan, model or saved.model, weights, device, **options)
+        session.objects = saved.objects
+        session._selected = saved.selected
+        return session
