@@ -143,12 +143,15 @@ def _check_split(split: str | None) -> None:
         raise AnyPETError(f"the split must be train, validation or test, got {split!r}")
 
 
-def sts_cases(data_dir: Path | str | None = None, split: str | None = None) -> list[Case]:
+def sts_cases(
+    data_dir: Path | str | None = None, split: str | None = None, fold: int | None = None
+) -> list[Case]:
     """Real FDG PET of soft-tissue sarcoma, with an expert's contour of the tumour as target "tumour".
 
     Args:
         data_dir: the folder that holds sts/; by default the one that ANYPET_DATA names.
         split: "train", "validation", "test" (patients found that are in neither list) or None for all.
+        fold: only the patients of this fold, 0 to 4.
 
     Raises:
         AnyPETError: the folder or the patients are missing; the message says where to get them.
@@ -159,8 +162,15 @@ def sts_cases(data_dir: Path | str | None = None, split: str | None = None) -> l
     if not patients:
         raise AnyPETError(f"no patient STS_* in {folder}: {_DOWNLOAD}")
     chosen = [p for p in patients if split is None or sts_split().of(p) == split]
+    folds = sts_split().folds
+    if fold is not None:
+        if not 0 <= fold < len(folds):
+            raise AnyPETError(f"the fold must lie between 0 and {len(folds) - 1}, got {fold}")
+        chosen = [p for p in chosen if p in folds[fold]]
     if not chosen:
-        raise AnyPETError(f"none of the {len(patients)} patients in {folder} belongs to the split {split!r}")
+        raise AnyPETError(
+            f"none of the {len(patients)} patients in {folder} belongs to split {split!r}, fold {fold}"
+        )
     return [Case(p, p, "sts", partial(_load_sts, folder / p)) for p in chosen]
 
 
@@ -184,7 +194,7 @@ def simulated_cases(
         split: part of the anatomies, divided by patient; None for all.
         n: how many scans (at most one for each anatomy).
         seed: of the choice of anatomies and of every simulation: same seed, same cases.
-        tracer: "fdg", "psma", ... or None for each anatomy's own.
+        tracer: "FDG", "PSMA", "random" or None, as `anypet.simulate.simulate` takes it.
 
     Raises:
         AnyPETError: there is no anatomy in the folder or in the split.

@@ -3,9 +3,10 @@
 A row, or an object of the JSON's list (the list itself, or under the key "cases"), has
 
 - `image`: a PET file, or a folder with a DICOM series; relative paths start at the list's folder;
-- `label`: a label map on the image's grid; each value above 0 is a target;
+- `label`: a label map on the image's grid, each value above 0 a target; or a DICOM SEG or RTSTRUCT, each
+  segment or region a target;
 - `patient`: whom it shows (cases of one patient count as one observation in the statistics);
-- `unit`, required for a file that cannot say it: must be SUVbw;
+- `unit`, required for a file that does not say it: must be SUVbw;
 - `names`, optional: "1=liver;2=spleen" (in JSON also {"1": "liver"}); other values are left out then.
   Without it the targets are "label 1", "label 2", ...
 """
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from anypet.clicks import BoolArray
-from anypet.errors import AnyPETError
+from anypet.errors import AnyPETError, ReadError
 from anypet.evaluation.cases import Case, Scan, check_grid, read_volume
 
 _REQUIRED = ("image", "label", "patient")
@@ -80,10 +81,6 @@ def _case(row: Mapping[str, Any], where: str, folder: Path) -> Case:
         _existing(str(values[field]).strip(), field, where, folder) for field in ("image", "label")
     )
     unit = str(values["unit"]).strip()
-    if not unit and image.is_file():
-        raise AnyPETError(
-            f"{where}: {image.name} cannot say its unit; give the field 'unit', which must be SUVbw"
-        )
     if unit not in ("", "SUVbw"):
         raise AnyPETError(
             f"{where}: the field 'unit' is {unit!r}; evaluation needs SUVbw, convert the image first"
@@ -122,13 +119,24 @@ def _names(value: Any, where: str) -> dict[int, str]:
 
 
 def _load(image: Path, label: Path, unit: str | None, names: dict[int, str], where: str) -> Scan:
-    pet, labels = read_volume(image, unit), read_volume(label, "label")
+    from anypet.formats import suffix_of
+    from anypet.io import read_masks
+
+    try:
+        pet = read_volume(image, unit)
+    except ReadError as error:
+        hint = (
+            "" if unit else " (the row has no field 'unit'; give it as SUVbw if that is what the file holds)"
+        )
+        raise AnyPETError(f"{where}: the image cannot be read{hint}: {error}") from error
+    if not suffix_of(label):  # DICOM SEG or RTSTRUCT: drawn on the PET's grid, and names itself
+        return Scan(pet, read_masks(label, pet))
+    labels = read_volume(label, "label")
     check_grid(where, pet, labels)
     values = [int(v) for v in np.unique(labels.array) if v > 0]
     chosen = names or {value: f"label {value}" for value in values}
-    absent = sorted(set(names) - set(values))
-    if names and len(absent) == len(names):
-        raise AnyPETError(f"{where}: the field 'names' lists {absent}, the label {label.name} holds {values}")
+    if names and not set(names) & set(values):
+        raise AnyPETError(f"{where}: the field 'names' lists {sorted(names)}, {label.name} holds {values}")
     targets: dict[str, BoolArray] = {}
     for value, name in chosen.items():  # several values may bear one name, such as two kidneys
         targets[name] = targets.get(name, np.False_) | (labels.array == value)
