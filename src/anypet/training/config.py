@@ -45,7 +45,7 @@ class Settings(pydantic.BaseModel):
     weight_decay: float = pydantic.Field(0.01, ge=0)
     gradient_clip: float = pydantic.Field(1.0, gt=0)
     ema: float = pydantic.Field(0.998, ge=0, lt=1)
-    clicks: int = pydantic.Field(5, ge=1)
+    clicks: int = pydantic.Field(4, ge=1)
     gradient_clicks: str = pydantic.Field("ends", pattern="^(all|ends)$")
     box_share: float = pydantic.Field(0.08, ge=0, le=1)
     previous_share: float = pydantic.Field(0.3, ge=0, le=1)

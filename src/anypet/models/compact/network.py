@@ -30,7 +30,7 @@ class CompactConfig:
 
     window: int = 48
     widths: tuple[int, ...] = (16, 32, 64, 128, 128)
-    blocks: tuple[int, ...] = (2, 2, 2, 1)
+    blocks: tuple[int, ...] = (1, 2, 2, 1)
 
     def to_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -76,7 +76,11 @@ class Decoder(nn.Module):
     def __init__(self, config: CompactConfig):
         super().__init__()
         w = config.widths
-        self.prompts = nn.ModuleList(nn.Conv3d(PROMPT_CHANNELS, width, 3, padding=1) for width in w)
+        # the maps are smooth at full resolution: there a 1^3 convolution is enough
+        self.prompts = nn.ModuleList(
+            nn.Conv3d(PROMPT_CHANNELS, width, 3 if level else 1, padding=1 if level else 0)
+            for level, width in enumerate(w)
+        )
         self.ups = nn.ModuleList(nn.Conv3d(b, a, 1, bias=False) for a, b in zip(w[:-1], w[1:], strict=True))
         self.blocks = nn.ModuleList(Block(width) for width in w[1:])
         self.norm = nn.GroupNorm(8, w[0])

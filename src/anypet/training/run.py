@@ -1,0 +1,213 @@
+"""A training run: pool, batches, optimiser, checkpoints, log, curve, export."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from anypet.errors import AnyPETError
+from anypet.models.compact.network import CompactNet
+from anypet.training.click_loop import LoopSettings, run_loop
+from anypet.training.config import Settings
+from anypet.training.patches import Patch, augment
+from anypet.training.pool import Pool
+from anypet.training.real import RealCases
+
+log = logging.getLogger(__name__)
+CHECKPOINT_EVERY_S = 240.0
+REPORT_EVERY = 25
+
+
+@dataclass
+class Progress:
+    """Where a run stands."""
+
+    step: int = 0
+    seconds: float = 0.0
+    loss: float = math.nan
+    dice_first: float = math.nan
+    dice_last: float = math.nan
+
+
+def learning_rate(settings: Settings, share: float, step: int) -> float:
+    """Warm-up over 100 steps, then a cosine to 1 % over the time budget (`share` of it is spent)."""
+    warm = min(1.0, (step + 1) / 100)
+    return settings.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+
+
+class Run:
+    """One run in a folder: `checkpoint.pt`, `log.csv`, `curve.png`, `settings.json`, `weights.safetensors`.
+
+    Args:
+        folder: where everything is written.
+        settings: of the run.
+        pool: simulated patches; may grow while training.
+        real: real cases, or None.
+        start: weights (.safetensors) to start from.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Settings, pool: Pool, real: RealCases | None = None, start: Path | None = None
+    ):
+        torch.manual_seed(settings.seed)
+        self.folder, self.settings, self.pool, self.real = folder, settings, pool, real
+        self.net = CompactNet(settings.network)
+        if start is not None:
+            self.net.load_state_dict({k: v.float() for k, v in load_file(start).items()})
+        self.net = self.net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self.rng = np.random.default_rng(settings.seed)
+        self.progress = Progress()
+        self.loop = LoopSettings(
+            settings.clicks, settings.gradient_clicks, settings.box_share, settings.previous_share
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "settings.json").write_text(json.dumps(settings.model_dump(), indent=1))
+
+    def draw(self) -> list[Patch]:
+        """A batch of augmented patches."""
+        patches = []
+        for _ in range(self.settings.batch):
+            if self.real is not None and len(self.real) and self.rng.random() < self.settings.real_share:
+                patch = self.real.draw(self.rng)
+            else:
+                patch = self.pool[int(self.rng.integers(len(self.pool)))]
+            patches.append(augment(patch, self.rng))
+        return patches
+
+    def step(self, share: float) -> None:
+        """One optimiser step; `share` of the time budget is spent."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.settings, share, self.progress.step)
+        loss, first, last = run_loop(self.net, self.draw(), self.loop, self.rng)
+        if not torch.isfinite(loss):
+            raise AnyPETError(f"the loss is {float(loss)} at step {self.progress.step}; lower learning_rate")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
+        self.optimiser.step()
+        decay = min(self.settings.ema, (1 + self.progress.step) / (10 + self.progress.step))
+        for key, value in self.net.state_dict().items():
+            self.average[key].lerp_(value, 1 - decay)
+        self.progress.step += 1
+        self.progress.loss, self.progress.dice_first = float(loss.detach()), float(first.mean())
+        self.progress.dice_last = float(last.mean())
+
+    def train(self, minutes: float, report: Callable[[Progress], None] | None = None) -> None:
+        """Steps until the budget (earlier, resumed time counts) is spent; then exports.
+
+        Raises:
+            AnyPETError: there is nothing to train on, or the loss is not finite.
+        """
+        if not len(self.pool) and not (self.real and len(self.real)):
+            raise AnyPETError("nothing to train on: the pool is empty and there is no real case")
+        self.net.train()
+        started, saved = time.monotonic() - self.progress.seconds, time.monotonic()
+        rows: list[Progress] = []
+        while self.progress.seconds < minutes * 60:
+            self.step(self.progress.seconds / (minutes * 60))
+            self.progress.seconds = time.monotonic() - started
+            rows.append(Progress(**vars(self.progress)))
+            if self.progress.step % REPORT_EVERY == 0:
+                self._write_rows(rows)
+                rows = []
+                self.pool.refresh()
+                if report:
+                    report(self.progress)
+            if time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                self.save_checkpoint()
+                saved = time.monotonic()
+        self._write_rows(rows)
+        self.save_checkpoint()
+        self.export(self.folder / "weights.safetensors")
+        plot_curve(self.folder / "log.csv", self.folder / "curve.png")
+
+    def _write_rows(self, rows: list[Progress]) -> None:
+        """Appends the means of the last steps to `log.csv`."""
+        if not rows:
+            return
+        path = self.folder / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as handle:
+            writer = csv.writer(handle)
+            if new:
+                writer.writerow(["step", "minutes", "loss", "dice_first", "dice_last"])
+            means = [float(np.mean([getattr(r, k) for r in rows])) for k in ("loss", "dice_first", "dice_last")]
+            writer.writerow([rows[-1].step, f"{rows[-1].seconds / 60:.2f}", *(f"{m:.4f}" for m in means)])
+
+    def save_checkpoint(self) -> None:
+        """Everything needed to go on, written under a temporary name first."""
+        state: dict[str, Any] = {
+            "net": self.net.state_dict(),
+            "average": self.average,
+            "optimiser": self.optimiser.state_dict(),
+            "rng": json.dumps(self.rng.bit_generator.state),
+            "progress": vars(self.progress),
+        }
+        partial = self.folder / "checkpoint.part"
+        torch.save(state, partial)
+        os.replace(partial, self.folder / "checkpoint.pt")
+
+    def resume(self) -> None:
+        """Goes on where `checkpoint.pt` ended.
+
+        Raises:
+            AnyPETError: there is no checkpoint.
+        """
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            raise AnyPETError(f"nothing to resume: no {path}; leave --resume out to start anew")
+        state = torch.load(path, weights_only=True)
+        self.net.load_state_dict(state["net"])
+        self.average = state["average"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.rng.bit_generator.state = json.loads(state["rng"])
+        self.progress = Progress(**state["progress"])
+
+    def export(self, path: Path) -> None:
+        """The averaged weights as float16 safetensors that `load_model` takes."""
+        tensors = {k: v.half().contiguous() for k, v in self.average.items()}
+        metadata = {
+            "family": "compact",
+            "name": self.settings.name,
+            "config": json.dumps(self.settings.network.to_dict()),
+            "steps": str(self.progress.step),
+            "seed": str(self.settings.seed),
+        }
+        partial = path.with_suffix(".part")
+        save_file(tensors, partial, metadata=metadata)
+        os.replace(partial, path)
+
+
+def plot_curve(log_csv: Path, picture: Path) -> None:
+    """The learning curve of a run: loss, and DSC after the first and the last click of the loop."""
+    from matplotlib.figure import Figure
+
+    rows = np.genfromtxt(log_csv, delimiter=",", names=True)
+    rows = np.atleast_1d(rows)
+    width = max(1, len(rows) // 60)
+    smooth = lambda v: np.convolve(v, np.ones(width) / width, mode="valid")  # noqa: E731
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(smooth(rows["step"]), smooth(rows["loss"]))
+    left.set(xlabel="step", ylabel="Dice + cross entropy")
+    for name, label in (("dice_first", "first prompt"), ("dice_last", "last prompt")):
+        right.plot(smooth(rows["step"]), smooth(rows[name]), label=label)
+    right.set(xlabel="step", ylabel="DSC of training patches")
+    right.legend()
+    figure.savefig(picture, dpi=120)
