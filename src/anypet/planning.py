@@ -76,8 +76,6 @@ class Planner:
     def start(self, earlier: Sequence[Group]) -> None:
         """The first group: around the box or mask if there is one, else around the first positive click."""
         suv, point, extent = anchor_of(self.volume, self.prompts, self.prior)
-        if earlier:  # the object keeps its first anchor
-            suv, point = earlier[0].anchor_suv, earlier[0].anchor_mm
         if extent is None:
             self._add(self._from_click(suv, point))
             return
@@ -85,10 +83,10 @@ class Planner:
         middle = _triple((low + high) / 2)
         spacing = float(np.clip(self._fit(low, high), self.p.finest, self.p.coarsest))
         seed = point
-        if self.prior is None and earlier:
-            canvases = [cv.blend(group, self.shape) for group in earlier]
-        else:
-            canvases = []
+        # a new mask counts before what was seen earlier; a new box alone means another object
+        clicked = any(p.positive for p in self.prompts.points)
+        seen = earlier if self.prior is None and clicked else ()
+        canvases = [cv.blend(group, self.shape) for group in seen]
         # a mask or box larger than the window is begun at its anchor and followed from there
         centre = (
             middle if np.all((high - low) <= self.size * spacing) else self._centre(low, high, point, spacing)
