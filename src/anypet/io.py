@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anypet.dicom.reader import all_series, ct_volume, pet_volume, read_dicom
+from anypet.dicom.reader import all_series, ct_volume, read_dicom
 from anypet.dicom.series import Series, choose
 from anypet.errors import ReadError
-from anypet.formats import SUFFIXES, load, save, suffix_of
+from anypet.formats import load, save, suffix_of
 from anypet.grids import resample
 from anypet.units import UNITS, check_unit, check_values, finite, warn
 from anypet.volume import Volume
@@ -131,7 +131,7 @@ def read_labels(
 
     Returns:
         Integers on the grid, unit "label"; `meta["names"]` maps each label to its name. Where regions of an
-        RTSTRUCT or SEG overlap, the later one wins and a warning says so: `read_masks` keeps them apart.
+        RTSTRUCT or SEG overlap, the smaller one wins and a warning says so: `read_masks` keeps both whole.
 
     Raises:
         ReadError: not labels, or no reference where one is needed.
@@ -144,13 +144,14 @@ def read_labels(
         return labels if reference is None else resample(labels, reference, linear=False)
     grid, masks, warnings = _dicom_masks(path, reference, series)
     array = np.zeros(grid.shape, np.uint8 if len(masks) < 256 else np.uint16)
-    for value, (name, mask) in enumerate(masks.items(), start=1):
-        covered = int(np.count_nonzero(array[mask]))
-        if covered:
+    # large regions first, so that a tumour drawn inside an oedema stays visible
+    for value, name in sorted(enumerate(masks, start=1), key=lambda item: -int(masks[item[1]].sum())):
+        shared = int(np.count_nonzero(array[masks[name]]))
+        if shared:
             warn(
-                warnings, str(path), f"{name!r} overlaps earlier regions in {covered} voxels and covers them"
+                warnings, str(path), f"{name!r} shares {shared} voxels with larger regions and was put on top"
             )
-        array[mask] = value
+        array[masks[name]] = value
     meta = {"source": str(path), "names": dict(enumerate(masks, start=1)), "warnings": warnings}
     return Volume(array, grid.affine, "label", meta)
 
@@ -258,8 +259,8 @@ def _ct_for(pet: Volume, found: list[Series], source: str) -> tuple[Volume | Non
 def _dicom_masks(
     path: Path, reference: Volume | None, series: str | int | None
 ) -> tuple[Volume, dict[str, npt.NDArray[np.bool_]], list[str]]:
-    from anypet.dicom.rtstruct import rtstruct_masks
-    from anypet.dicom.seg import seg_masks
+    from anypet.dicom.rtstruct import rtstruct_masks  # these two import matplotlib and highdicom, which takes
+    from anypet.dicom.seg import seg_masks  # longer than reading a scan does
 
     warnings: list[str] = []
     with all_series(path) as found:
@@ -280,4 +281,4 @@ def _dicom_masks(
         return grid, masks, warnings
 
 
-__all__ = ["SUFFIXES", "Study", "pet_volume", "read", "read_labels", "read_masks", "read_study", "write"]
+__all__ = ["Study", "read", "read_labels", "read_masks", "read_study", "write"]

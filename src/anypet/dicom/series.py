@@ -77,7 +77,7 @@ class Series:
             "number": self.number,
             "modality": self.modality,
             "description": str(self.first.get("SeriesDescription") or ""),
-            "slices": self.frames,
+            "slices": self.frames if "Rows" in self.first else 0,
             "units": str(self.first.get("Units") or ""),
             "attenuation_corrected": self.corrected if self.modality == "PT" else None,
             "extent_mm": round(self.extent_mm, 1),
