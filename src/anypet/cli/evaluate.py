@@ -104,7 +104,7 @@ def evaluate(
         "python": platform.python_version(),
         "failures": result.failures,
     }
-    summary = summarise_rows(result.rows, settings)
+    summary = summarise_rows(result.rows, settings, first=name)
     written = write_report(output, result.rows, summary, settings, about) if output else []
     if as_json:
         typer.echo(summary_json(summary, about), nl=False)

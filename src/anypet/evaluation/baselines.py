@@ -14,6 +14,7 @@ and is 26-connected to that point. Where the hottest point comes from decides ho
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -122,27 +123,17 @@ class ClickedThreshold:
         return np.min(distances, axis=0)
 
 
-class _Told:
-    """A mask made with the truth in hand; clicks change nothing."""
-
-    def __init__(self, mask: BoolArray) -> None:
-        self._mask = mask
-
-    def add_point(self, ijk: Voxel, positive: bool = True) -> BoolArray:
-        return self._mask
-
-
-def _told_threshold(volume: Volume, target: BoolArray, *, level: float, relative: bool) -> _Told:
+def _told_threshold(volume: Volume, target: BoolArray, *, level: float, relative: bool) -> BoolArray:
     seed = hottest_of(volume.array, target)
     peak = float(volume.array[seed])
-    return _Told(joined_region(volume.array, level * peak if relative else level, seed))
+    return joined_region(volume.array, level * peak if relative else level, seed)
 
 
-def _oracle(volume: Volume, target: BoolArray) -> _Told:
+def _oracle(volume: Volume, target: BoolArray) -> BoolArray:
     seed = hottest_of(volume.array, target)
     levels = oracle_levels(float(volume.array[seed]))
     scores = threshold_sweep(volume.array, target, levels)
-    return _Told(joined_region(volume.array, levels[int(np.argmax(scores))], seed))
+    return joined_region(volume.array, levels[int(np.argmax(scores))], seed)
 
 
 def oracle_levels(peak: float) -> tuple[float, ...]:
@@ -221,9 +212,14 @@ class RandomWalker:
         # uptake spans decades; the walk looks at contrast relative to the object, not at absolute peaks
         typical = max(float(np.median([self._volume.array[c] for c in self._clicks[True]])), 0.1)
         image = np.arcsinh(np.clip(suv, 0, None) / typical).astype(np.float64)
-        labels = random_walker(
-            image, seeds, beta=self._beta, mode="cg_j", tol=1e-3, spacing=self._volume.spacing
-        )
+        with warnings.catch_warnings():
+            # the solver stops a little short of 0 and 1; the label is the larger of two probabilities anyway
+            warnings.filterwarnings(
+                "ignore", message="The probability range is outside", category=UserWarning
+            )
+            labels = random_walker(
+                image, seeds, beta=self._beta, mode="cg_j", tol=1e-3, spacing=self._volume.spacing
+            )
         walked: BoolArray = labels == 1
         return walked
 

@@ -42,13 +42,13 @@ class System:
     Args:
         name: as it stands in tables.
         make: begins a new object in a scan.
-        told: instead of `make`, for baselines that see the truth, which clicks do not change: run once for
-            each target, not once for each seed.
+        told: instead of `make`, for baselines that see the truth and which clicks do not change: gives the
+            (I, J, K) mask from the scan and the true object.
     """
 
     name: str
     make: Callable[[Volume], Interactive] | None = None
-    told: Callable[[Volume, BoolArray], Interactive] | None = None
+    told: Callable[[Volume, BoolArray], Any] | None = None
 
     def __post_init__(self) -> None:
         if (self.make is None) == (self.told is None):
@@ -85,7 +85,7 @@ class Row:
     Args:
         system, group, patient, case, target: what was run on what.
         seed: which first click.
-        click: how many clicks were given, from 1.
+        click: how many clicks were given, from 1; 0 for a system that is told, whatever the clicks.
         voxel: where the newest was, (i, j, k); None when no click was needed any more.
         positive: its sign; None likewise.
         seconds: what the newest click took (the first includes beginning the object); NaN likewise.
@@ -108,6 +108,11 @@ class Row:
     def kind(self) -> str:
         """The target without its number."""
         return kind_of(self.target)
+
+    @property
+    def told(self) -> bool:
+        """Whether the system saw the truth and no clicks."""
+        return self.click == 0
 
 
 def first_click_rng(case: str, target: str, seed: int) -> np.random.Generator:
@@ -142,40 +147,44 @@ def run_target(
 ) -> list[Row]:
     """One run: one system, one target, one first click; a row for each click up to the last.
 
+    A system that is told gives a single row.
+
     Raises:
         AnyPETError: the system gives a mask of another shape.
     """
     truth, pet = scan.targets[target], scan.pet
+
+    def measured(mask: BoolArray, names: list[str] | None) -> dict[str, float]:
+        return measure(truth, mask, pet.spacing, pet.array, tolerance_mm=settings.tolerance_mm, metrics=names)
+
+    base = Row(system.name, case.group, case.patient, case.name, target, seed, 0, None, None, math.nan)
+    if system.told is not None:
+        mask = _checked(system.told(pet, truth), pet, system)
+        return [replace(base, values=measured(mask, None))]
+    rows: list[Row] = []
+    interactive: Interactive | None = None
     click: tuple[Voxel, bool] | None
     click = first_click(truth, first_click_rng(case.name, target, seed), pet.spacing), True
-    rows: list[Row] = []
-    base = Row(system.name, case.group, case.patient, case.name, target, seed, 0, None, None, math.nan)
-    interactive: Interactive | None = None
-    mask: BoolArray = np.zeros(pet.shape, dtype=bool)
+    mask = np.zeros(pet.shape, dtype=bool)
     for count in range(1, settings.clicks[-1] + 1):
         row = replace(base, click=count)
+        names = None if count in settings.clicks else ["dsc"]
         if click is not None:
             began = time.perf_counter()
-            interactive = interactive or _begin(system, pet, truth)
-            mask = _checked(interactive.add_point(click[0], positive=click[1]), pet, system)
-            row = replace(row, voxel=click[0], positive=click[1], seconds=time.perf_counter() - began)
-        names = None if count in settings.clicks else ["dsc"]
-        if click is None and (names is not None or len(rows[-1].values) > 1):
-            values = rows[-1].values  # the mask is as it was
+            if interactive is None:
+                assert system.make is not None  # System's own check
+                interactive = system.make(pet)
+            given = interactive.add_point(click[0], positive=click[1])
+            seconds = time.perf_counter() - began
+            mask = _checked(given, pet, system)
+            row = replace(
+                row, voxel=click[0], positive=click[1], seconds=seconds, values=measured(mask, names)
+            )
+            click = next_click(truth, mask, pet.spacing)
         else:
-            suv, tolerance = pet.array, settings.tolerance_mm
-            values = measure(truth, mask, pet.spacing, suv, tolerance_mm=tolerance, metrics=names)
-        rows.append(replace(row, values=values))
-        if click is not None:
-            click = None if system.told else next_click(truth, mask, pet.spacing)
+            row = replace(row, values=measured(mask, names))
+        rows.append(row)
     return rows
-
-
-def _begin(system: System, pet: Volume, truth: BoolArray) -> Interactive:
-    if system.make is not None:
-        return system.make(pet)
-    assert system.told is not None  # System's own check
-    return system.told(pet, truth)
 
 
 def _checked(given: Any, pet: Volume, system: System) -> BoolArray:

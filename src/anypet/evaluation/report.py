@@ -107,10 +107,14 @@ def _interval(interval: Interval | None, digits: int) -> str:
     return f"{mean} [{low}, {high}]{mark}"
 
 
-def _cells(line: Line) -> list[str]:
-    seconds = "–" if math.isnan(line.seconds) else f"{line.seconds:.2f}"
-    values = [_interval(line.metrics.get(name), 1 if name == "hd95" else 3) for name in _SHOWN]
-    return [line.system, str(line.click), *values, seconds]
+def _cells(line: Line, short: bool = False) -> list[str]:
+    """A line's cells under `_header`; `short` gives intervals to the first metric only."""
+    cells = [f"{line.system} ({line.note})" if line.note else line.system, str(line.click or "any")]
+    for name in _SHOWN:
+        interval, digits = line.metrics.get(name), 1 if name == "hd95" else 3
+        cell = _interval(interval, digits)
+        cells.append(cell.split(" ")[0] if short and name != _SHOWN[0] else cell)
+    return [*cells, "–" if math.isnan(line.seconds) else f"{line.seconds:.2f}"]
 
 
 def _header(settings: Settings) -> list[str]:
@@ -140,23 +144,24 @@ def _size(lines: Sequence[Line]) -> str:
 
 
 def rich_tables(summary: Summary, settings: Settings) -> list[Table]:
-    """A table for each kind of target: DSC and the surfaces only, to fit a terminal."""
+    """A table for each kind of target, shortened to fit a terminal."""
+    from rich.box import SIMPLE
     from rich.table import Table
 
     tables = []
     for title, lines in _sections(summary).items():
-        table = Table(title=f"{title}: {_size(lines)}")
-        keep = [0, 1, 2, 3, 4, 5, 8]
-        header = _header(settings)
-        for column in keep:
-            table.add_column(header[column], justify="left" if column == 0 else "right")
-        previous = None
+        table = Table(title=f"{title}: {_size(lines)}", box=SIMPLE)
+        table.add_column("system")
+        for name in ("clicks", "DSC", f"NSD {settings.tolerance_mm:g}", "HD95", "volume", "s/click"):
+            table.add_column(name, justify="right", no_wrap=True)
+        previous = ""
         for line in lines:
-            if previous not in (None, line.system):
+            system, *cells = _cells(line, short=True)
+            if previous and line.system != previous:
                 table.add_section()
+            del cells[5:7]  # the errors of uptake are in the other tables
+            table.add_row("" if line.system == previous else system, *cells)
             previous = line.system
-            cells = _cells(line)
-            table.add_row(*(cells[column] for column in keep))
         tables.append(table)
     return tables
 
@@ -174,7 +179,7 @@ def markdown(summary: Summary, settings: Settings, about: Mapping[str, Any]) -> 
         parts.append(f"## {title}: {_size(lines)}\n")
         parts += _table(_header(settings), [_cells(line) for line in lines])
     last = settings.clicks[-1]
-    parts.append(f"## Clicks needed (at most {last}; a run that fails counts as {last + 1})\n")
+    parts.append(f"## Mean number of clicks needed (at most {last}; a run that fails counts as {last + 1})\n")
     header = ["target", "system", *(f"to DSC {level:.2f} (reached)" for level in NOC_LEVELS)]
     needed: dict[tuple[str, str], list[str]] = {}
     for n in summary.clicks_needed:
@@ -208,7 +213,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def learning_plot(rows: Sequence[Row]) -> bytes:
     """Mean DSC over clicks with its 95 % band, a panel for each kind of target; a PNG.
 
-    Systems that clicks do not change are dashed level lines.
+    Systems that are told the truth, which clicks do not change, are dashed lines.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -236,15 +241,14 @@ def learning_plot(rows: Sequence[Row]) -> bytes:
 
 
 def _curve(axis: Any, rows: Sequence[Row], system: str, colour: str) -> None:
-    clicks = sorted({row.click for row in rows})
-    if not clicks:
+    if not rows:
         return
+    clicks = sorted({row.click for row in rows})
     means = [
         summarise([r for r in rows if r.click == c], lambda r: r.values.get("dsc", math.nan)) for c in clicks
     ]
-    unmoved = all(row.voxel is None for row in rows if row.click > 1) and len(clicks) > 1
-    axis.plot(clicks, [m.mean for m in means], "--" if unmoved else "o-", color=colour, label=system, ms=3)
-    if not unmoved:
-        axis.fill_between(
-            clicks, [m.low for m in means], [m.high for m in means], color=colour, alpha=0.15, lw=0
-        )
+    if rows[0].told:
+        axis.axhline(means[0].mean, ls="--", lw=1, color=colour, label=system)
+        return
+    axis.plot(clicks, [m.mean for m in means], "o-", color=colour, label=system, ms=3)
+    axis.fill_between(clicks, [m.low for m in means], [m.high for m in means], color=colour, alpha=0.15, lw=0)

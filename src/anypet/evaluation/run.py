@@ -85,7 +85,7 @@ def evaluate_cases(
     ordered = [results[case.name] for case in cases if case.name in results]
     rows = [row for result in ordered for row in result.rows]
     swept = [rows_of_target for result in ordered for rows_of_target in result.sweeps]
-    rows += best_fixed(swept, settings) if swept else []
+    rows += best_fixed(swept) if swept else []
     if not rows:
         raise AnyPETError(
             f"none of {len(cases)} cases holds a target of the kinds {sorted(settings.targets)}"
@@ -145,7 +145,7 @@ def _swept(case: Case, suv: Any, truth: Any, target: str) -> tuple[Row, ...]:
     )
 
 
-def best_fixed(swept: Sequence[tuple[Row, ...]], settings: Settings) -> list[Row]:
+def best_fixed(swept: Sequence[tuple[Row, ...]]) -> list[Row]:
     """The rows of the one SUV that has the best mean Dice over patients, for each group and kind of target.
 
     Chosen on the cases that it is reported on: an optimistic figure, and only Dice is measured.
@@ -160,5 +160,5 @@ def best_fixed(swept: Sequence[tuple[Row, ...]], settings: Settings) -> list[Row
             for at_level in zip(*members, strict=True)
         ]
         best = int(np.argmax(means))
-        rows += [replace(m[best], click=click) for m in members for click in settings.clicks]
+        rows += [levels[best] for levels in members]
     return rows

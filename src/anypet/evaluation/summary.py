@@ -21,10 +21,11 @@ class Line:
     """A system on one kind of target after so many clicks.
 
     Args:
-        group, kind, system, click: what the line is about.
+        group, kind, system, click: what the line is about; click 0 for a system that is told.
         targets: how many targets went in.
         seconds: median time of that click; NaN where no click was needed any more.
         metrics: metric name -> mean over patients and its 95 % interval.
+        note: the SUV of the best fixed threshold.
     """
 
     group: str
@@ -34,6 +35,7 @@ class Line:
     targets: int
     seconds: float
     metrics: dict[str, Interval]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,31 +102,28 @@ def _value(metric: str) -> Any:
     return lambda row: row.values.get(metric, math.nan)
 
 
-def summarise_rows(rows: Sequence[Row], settings: Settings) -> Summary:
-    """The figures of an evaluation; differences are those of the first system to each other one."""
+def summarise_rows(rows: Sequence[Row], settings: Settings, first: str | None = None) -> Summary:
+    """The figures of an evaluation.
+
+    Args:
+        rows: of `evaluate_cases`.
+        settings: that they were made with.
+        first: the system whose differences to all others are wanted.
+    """
     grouped = _grouped(rows)
-    at_click = {
-        (*key, click): [row for row in members if row.click == click]
-        for key, members in grouped.items()
-        for click in settings.clicks
-    }
-    lines = [_line(*key, members) for key, members in at_click.items() if members]
-    needed = [n for key, members in grouped.items() for n in _clicks_needed(*key, members, settings)]
-    versus = []
-    for (group, kind, system, click), members in at_click.items():
-        first = rows[0].system
-        if system != first and (group, kind, first, click) in at_click:
-            try:
-                difference = paired_difference(at_click[group, kind, first, click], members, _value("dsc"))
-            except AnyPETError:  # no patient has both
-                continue
-            versus.append(Versus(group, kind, first, system, click, difference))
-    return Summary(lines, needed, versus)
+    lines, needed = [], []
+    for key, members in grouped.items():
+        told = members[0].told
+        for click in (0,) if told else settings.clicks:
+            lines.append(_line(*key, click, [row for row in members if row.click == click]))
+        needed += [] if told else _clicks_needed(*key, members, settings)
+    return Summary(lines, needed, _versus(grouped, settings, first) if first else [])
 
 
 def _line(group: str, kind: str, system: str, click: int, rows: list[Row]) -> Line:
     measured = [name for name in METRICS if any(name in row.values for row in rows)]
     seconds = [row.seconds for row in rows if math.isfinite(row.seconds)]
+    levels = {row.values["threshold_suv"] for row in rows if "threshold_suv" in row.values}
     return Line(
         group=group,
         kind=kind,
@@ -133,19 +132,33 @@ def _line(group: str, kind: str, system: str, click: int, rows: list[Row]) -> Li
         targets=len({(row.case, row.target) for row in rows}),
         seconds=float(np.median(seconds)) if seconds else math.nan,
         metrics={name: summarise(rows, _value(name)) for name in measured},
+        note=f"SUV {levels.pop():g}" if len(levels) == 1 else "",
     )
+
+
+def _versus(grouped: dict[Group, list[Row]], settings: Settings, first: str) -> list[Versus]:
+    """The first system after so many clicks against each other one after as many, or told."""
+    found = []
+    for (group, kind, system), members in grouped.items():
+        own = grouped.get((group, kind, first), [])
+        for click in settings.clicks if own and system != first else ():
+            mine = [row for row in own if row.click == click]
+            theirs = [row for row in members if row.told or row.click == click]
+            try:
+                difference = paired_difference(mine, theirs, _value("dsc"))
+            except AnyPETError:  # no patient has both
+                continue
+            found.append(Versus(group, kind, first, system, click, difference))
+    return found
 
 
 def _clicks_needed(
     group: str, kind: str, system: str, rows: list[Row], settings: Settings
 ) -> list[ClicksNeeded]:
-    """Of a system that was run click by click (the best fixed threshold is not: it has no count)."""
     runs: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
     for row in rows:
         runs[row.case, row.target, row.seed].append(row)
     complete = [sorted(run, key=lambda row: row.click) for run in runs.values()]
-    if any([row.click for row in run] != list(range(1, settings.clicks[-1] + 1)) for run in complete):
-        return []
     found = []
     for level in NOC_LEVELS:
         counts = {id(run[-1]): number_of_clicks([r.values["dsc"] for r in run], level) for run in complete}
