@@ -75,6 +75,13 @@ class CubeAttention(nn.Module):
         bias = self._bias(q, q).on_keys(self.size)
         return self._attend(q.flatten(2, 4), k.flatten(2, 4), v.flatten(2, 4), bias, x.shape)
 
+    def forward_released(self, x: Tensor) -> Tensor:
+        """What `forward` gives, by the released code's operations: every logit is stored. For comparison."""
+        q, k, v = (t.flatten(2, 4) for t in self._heads(x))
+        grid = q.unflatten(2, (self.size,) * 3)
+        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + self._bias(grid, grid).on_keys(self.size)
+        return self.proj((logits.softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
+
     def forward_folded(self, x: Tensor) -> Tensor:
         """The real tokens (B, g, g, g, dim) of one window, g < `size` -> what `forward` gives for them."""
         q, k, v = self._heads(x)

@@ -64,13 +64,13 @@ class Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
     def attend(self, x: Tensor, fast: bool) -> Tensor:
-        """Attention with the padding folded into one key where the grid fits in one window and `fast`."""
-        if not self.window:
-            return self.attn(x)
+        """Attention with the padding folded into one key where the grid is smaller than a window."""
         if fast and max(x.shape[1:4]) < self.window:
             return self.attn.forward_folded(x)
-        windows = self.attn(to_windows(x, self.window))
-        return from_windows(windows, (x.shape[1], x.shape[2], x.shape[3]))
+        attend = self.attn if fast else self.attn.forward_released
+        if not self.window:
+            return attend(x)
+        return from_windows(attend(to_windows(x, self.window)), (x.shape[1], x.shape[2], x.shape[3]))
 
 
 class ImageEncoder(nn.Module):
@@ -79,7 +79,7 @@ class ImageEncoder(nn.Module):
     Args:
         config: sizes.
         fast: fold the padding of windows that are larger than the grid (the same result, 5 to 10 times
-            quicker); False computes the padding as the published code does, for comparison.
+            quicker); False computes every padded token as the published code does, for comparison.
     """
 
     def __init__(self, config: NetworkConfig, fast: bool = True) -> None:

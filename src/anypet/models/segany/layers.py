@@ -20,8 +20,9 @@ class LayerNorm3d(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        last = x.movedim(1, -1)
-        return F.layer_norm(last, (x.shape[1],), self.weight, self.bias, self.eps).movedim(-1, 1)
+        x = x - x.mean(1, keepdim=True)
+        x = x / torch.sqrt(x.square().mean(1, keepdim=True) + self.eps)
+        return self.weight[:, None, None, None] * x + self.bias[:, None, None, None]
 
 
 class FeedForward(nn.Module):
