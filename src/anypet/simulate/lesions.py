@@ -99,6 +99,7 @@ def lesion_at(
     offset = torch.tensor([s.start for s in box], device=gen.device)
     inside_limb = volume_ml > 60 and chance(gen, 0.6)
     distance = signed_distance(gen, tuple(local.shape), centre - offset, radius, upright=inside_limb)
+    distance = _of_volume(distance, volume_ml * 1000 / body.spacing**3)
     allowed = local != tissues.AIR
     if volume_ml > 20 and chance(gen, 0.6):  # big tumours push bone aside more often than they eat it
         allowed &= (local != tissues.CORTEX) & (local != tissues.MARROW)
@@ -111,6 +112,18 @@ def lesion_at(
     hot = _hot_level(gen, around)
     suv = fill(gen, distance, radius, hot, around)
     return Lesion(box, occupancy, suv)  # type: ignore[arg-type]
+
+
+def _of_volume(distance: torch.Tensor, voxels: float) -> torch.Tensor:
+    """Moves the surface in or out until it holds this many voxels (bisection)."""
+    low, high = float(distance.min()) - 1.0, float(distance.max()) + 1.0
+    for _ in range(14):
+        middle = (low + high) / 2
+        if float((0.5 - distance + middle).clamp(0, 1).sum()) < voxels:
+            low = middle
+        else:
+            high = middle
+    return distance - (low + high) / 2
 
 
 def _largest_part(occupancy: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from anypet.simulate.body import Body, make_body
 from anypet.simulate.lesions import Lesion, draw_lesions
 from anypet.simulate.noise import chance, gaussian_blur, generator, smooth_noise, uniform
 from anypet.simulate.scanner import Scanner, acquire, draw_scanner, regrid
-from anypet.simulate.tracer import activity, tissue_hu
+from anypet.simulate.tracer import TRACERS, activity, tissue_hu
 from anypet.volume import Volume
 
 PAIRED = (KIDNEYS, LUNGS, SALIVARY)
@@ -83,6 +83,8 @@ def simulate(
     """
     gen = generator(seed, device)
     body = make_body(anatomy, seed)
+    if tracer is not None:
+        tracer = {t.lower(): t for t in TRACERS}.get(tracer.lower(), tracer)
     if tracer is None:
         tracer = "random" if chance(gen, 0.25) else (anatomy.tracer or "FDG")
     clean = activity(body, tracer, gen)
