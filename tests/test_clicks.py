@@ -35,14 +35,14 @@ def test_bounding_box_with_margin_stops_at_the_border() -> None:
 
 
 @given(MASKS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_inside_distance_is_scipys_with_the_border_as_outside(mask: np.ndarray) -> None:
     expected = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=SPACING)[1:-1, 1:-1, 1:-1]
     np.testing.assert_allclose(inside_distance(mask, SPACING), expected, atol=1e-4)
 
 
 @given(MASKS.filter(np.any), st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_first_click_is_in_the_inner_half(target: np.ndarray, seed: int) -> None:
     click = first_click(target, np.random.default_rng(seed), SPACING)
     depth = inside_distance(target, SPACING)
@@ -66,7 +66,7 @@ def test_first_click_needs_a_target() -> None:
 
 
 @given(pairs())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_next_click_is_on_the_largest_error_and_has_its_sign(masks: tuple[np.ndarray, np.ndarray]) -> None:
     target, mask = masks
     click = next_click(target, mask, SPACING)

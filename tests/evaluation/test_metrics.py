@@ -130,7 +130,7 @@ def test_empty_masks_follow_the_table() -> None:
 
 
 @given(PAIRS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_bounds_symmetry_and_identity(masks: tuple[np.ndarray, np.ndarray]) -> None:
     a, b = masks
     forth, back = measure(a, b, SPACING), measure(b, a, SPACING)
@@ -147,7 +147,7 @@ def test_bounds_symmetry_and_identity(masks: tuple[np.ndarray, np.ndarray]) -> N
 
 
 @given(PAIRS, st.integers(0, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_surroundings_and_layout_change_nothing(masks: tuple[np.ndarray, np.ndarray], width: int) -> None:
     a, b = masks
     padded = [np.asfortranarray(np.pad(m, width)) for m in masks]

@@ -234,8 +234,8 @@ class RandomWalker:
 def baselines(random_walker: bool = True) -> list[System]:
     """The baselines of every comparison; the best fixed threshold comes from `threshold_sweep` afterwards."""
     levels = (
-        ("41 % of SUVmax", 0.41, True),
-        ("50 % of SUVmax", 0.5, True),
+        ("41 %", 0.41, True),
+        ("50 %", 0.5, True),
         ("SUV 2.5", 2.5, False),
         ("SUV 4.0", 4.0, False),
     )
@@ -247,7 +247,7 @@ def baselines(random_walker: bool = True) -> list[System]:
         System(f"{name}, told", told=partial(_told_threshold, level=level, relative=relative))
         for name, level, relative in levels
     ]
-    systems.append(System("oracle threshold", told=_oracle))
+    systems.append(System("oracle, told", told=_oracle))
     if random_walker:
         systems.append(System("random walker", RandomWalker))
     return systems

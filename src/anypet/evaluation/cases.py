@@ -199,12 +199,13 @@ def simulated_cases(
     Raises:
         AnyPETError: there is no anatomy in the folder or in the split.
     """
-    from anypet.simulate import anatomy_split
-
     _check_split(split)
     folder = data_folder(data_dir) / "anatomy"
-    paths = sorted(folder.glob("*.nii.gz"))
-    chosen = sorted(paths if split is None else anatomy_split(paths)[split])
+    chosen = paths = sorted(folder.glob("*.nii.gz"))
+    if paths and split is not None:
+        from anypet.simulate import anatomy_split
+
+        chosen = sorted(anatomy_split(paths)[split])
     if not chosen:
         raise AnyPETError(
             f"{folder} holds {len(paths)} anatomies (*.nii.gz), none of them in split {split!r}"

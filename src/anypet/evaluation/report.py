@@ -172,7 +172,9 @@ def markdown(summary: Summary, settings: Settings, about: Mapping[str, Any]) -> 
     parts += [f"- {key}: {value}" for key, value in about.items() if isinstance(value, str | int | float)]
     parts.append(
         "\nMeans over patients with 95 % bootstrap intervals (patients resampled). Errors are relative, with "
-        "their sign. *told* baselines know the true object; *best fixed* and *oracle* also choose by it. "
+        "their sign. Thresholds are joined to the hottest point near each click (*clicked*) or in the true "
+        "object (*told*), and per cent are of the SUV there. The *best SUV* is one for all these patients and "
+        "was chosen on them; the *oracle* chooses a threshold for each object, with the truth in hand. "
         "\\*: rows without a finite value were left out.\n"
     )
     for title, lines in _sections(summary).items():

@@ -21,7 +21,7 @@ from anypet.evaluation.statistics import patient_means
 
 log = logging.getLogger(__name__)
 
-BEST_FIXED = "best fixed SUV, told"
+BEST_FIXED = "best SUV, told"
 Systems = Callable[[], Sequence[System]]
 
 

@@ -132,7 +132,7 @@ def _line(group: str, kind: str, system: str, click: int, rows: list[Row]) -> Li
         targets=len({(row.case, row.target) for row in rows}),
         seconds=float(np.median(seconds)) if seconds else math.nan,
         metrics={name: summarise(rows, _value(name)) for name in measured},
-        note=f"SUV {levels.pop():g}" if len(levels) == 1 else "",
+        note=f"{levels.pop():g}" if len(levels) == 1 else "",
     )
 
 
