@@ -44,7 +44,7 @@ def test_the_click_stays_inside_when_it_lies_at_the_end_of_the_object() -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [FakeModel(32, (2, 8)), FakeModel(64, (1.5, 1.5), coarse=4), FakeModel(32, (4, 4))],
+    [FakeModel(32, (2, 8)), FakeModel(64, (2, 2), coarse=4), FakeModel(32, (4, 4))],
     ids=["ranged", "fixed", "fixed-small"],
 )
 def test_a_long_object_is_followed_without_seams(model: FakeModel) -> None:

@@ -59,10 +59,10 @@ clicks = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(clicks, st.booleans())
 def test_every_click_is_obeyed(given_clicks: list[tuple[int, int, int, bool]], stubborn: bool) -> None:
-    session = Session(SCAN, FakeModel(stubborn=stubborn))
+    session = Session(SCAN, FakeModel(24, stubborn=stubborn))
     wishes: dict[tuple[int, int, int], bool] = {}
     for i, j, k, positive in given_clicks:
         mask = session.add_point((i, j, k), positive)
@@ -125,7 +125,7 @@ def test_tiny_scans(shape: tuple[int, int, int]) -> None:
     session.suggest_point()
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=6)
 @given(st.permutations([0, 1, 2]), st.tuples(*[st.booleans()] * 3), st.integers(0, 99))
 def test_the_mask_does_not_depend_on_the_files_orientation(
     order: list[int], flips: tuple[bool, bool, bool], seed: int
@@ -327,7 +327,7 @@ def test_labels_do_not_overlap_and_the_older_object_keeps_its_voxels(session: Se
     labels = session.labels
     assert labels.unit == "label"
     assert labels.array.dtype == np.uint8
-    assert labels.meta["labels"] == {1: "small", 2: "ball"}
+    assert labels.meta["names"] == {1: "small", 2: "ball"}
     assert np.array_equal(labels.array == 1, small)
     assert np.array_equal(labels.array == 2, ball & ~small)
 

@@ -80,19 +80,15 @@ class Planner:
             self._add(self._from_click(suv, point))
             return
         low, high = extent
-        middle = _triple((low + high) / 2)
         spacing = float(np.clip(self._fit(low, high), self.p.finest, self.p.coarsest))
-        seed = point
         # a new mask counts before what was seen earlier; a new box alone means another object
         clicked = any(p.positive for p in self.prompts.points)
         seen = earlier if self.prior is None and clicked else ()
         canvases = [cv.blend(group, self.shape) for group in seen]
-        # a mask or box larger than the window is begun at its anchor and followed from there
-        centre = (
-            middle if np.all((high - low) <= self.size * spacing) else self._centre(low, high, point, spacing)
-        )
+        # a mask or box larger than the window is begun near its anchor and followed from there
+        centre = self._centre(low, high, point, spacing)
         group = Group(centre, spacing, suv, point)
-        self._add(self._grow(self._single(group, canvases, seed)))
+        self._add(self._grow(self._single(group, canvases, seed=point)))
 
     def _from_click(self, suv: float, point: Triple) -> Group:
         """Coarse, then as close as the object allows; a model of one spacing looks once."""

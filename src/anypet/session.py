@@ -229,7 +229,7 @@ class Session:
     def labels(self) -> Volume:
         """All objects as one label volume: 1, 2, ... in the order in which they were made; 0 is background.
 
-        A voxel that two objects claim stays with the one that was made first. `meta["labels"]` maps value to
+        A voxel that two objects claim stays with the one that was made first. `meta["names"]` maps value to
         name.
         """
         count = len(self.objects)
@@ -239,7 +239,7 @@ class Session:
             region = array[patch.slices]
             region[patch.values & (region == 0)] = value
         names = dict(enumerate(self.objects, start=1))
-        return Volume(array, self.scan.affine, "label", {"labels": names})
+        return Volume(array, self.scan.affine, "label", {"names": names})
 
     # -- objects ---------------------------------------------------------------------------------------------
 
