@@ -40,6 +40,12 @@ def from_sitk(image: sitk.Image, unit: str) -> Volume:
     return Volume(sitk.GetArrayFromImage(image).transpose(2, 1, 0), affine_of(image), unit)
 
 
+def same_corners(one: Volume, other: Volume, tolerance_mm: float) -> bool:
+    """Whether the first voxels and the ends of all three axes lie at the same places, to the tolerance."""
+    ends = np.vstack([np.zeros(3), np.diag(np.array(one.shape) - 1.0)])
+    return bool(np.abs(one.to_mm(ends) - other.to_mm(ends)).max() <= tolerance_mm)
+
+
 def resample(volume: Volume, reference: Volume, *, linear: bool = True, outside: float = 0.0) -> Volume:
     """The volume on the grid of the reference.
 
@@ -52,7 +58,7 @@ def resample(volume: Volume, reference: Volume, *, linear: bool = True, outside:
     Returns:
         Same unit and meta; the dtype of `volume` (float32 for bool when linear).
     """
-    if volume.same_grid(reference, tolerance_mm=1e-3):
+    if volume.shape == reference.shape and same_corners(volume, reference, 1e-3):
         return volume
     grid = to_sitk(Volume(np.zeros(reference.shape, np.uint8), reference.affine, "label"))
     how = sitk.sitkLinear if linear else sitk.sitkNearestNeighbor

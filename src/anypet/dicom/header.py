@@ -217,5 +217,5 @@ def _on_scan_day(moment: datetime, start: datetime) -> datetime:
 def _found(dataset: Dataset, keyword: str) -> str:
     if keyword not in dataset:
         return "missing"
-    value = str(dataset.get(keyword) or "").strip()
-    return value or "empty"
+    value = dataset.get(keyword)
+    return "empty" if value is None else str(value).strip() or "empty"

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pydicom
 from pydicom.dataset import Dataset
 
+from anypet.dicom.files import is_dicom
 from anypet.dicom.header import number, tag_name
 from anypet.dicom.times import acquisition_datetime
 from anypet.errors import ReadError
@@ -150,7 +151,7 @@ def _step(places: Float, normal: Float) -> Float:
         raise ReadError("one slice only: a volume needs two or more; give the folder with the whole series")
     step = (places[-1] - places[0]) / (len(places) - 1)
     gaps = np.diff(places @ normal)
-    usual = float(np.median(gaps))
+    usual = float(np.sort(gaps)[(len(gaps) - 1) // 2])  # a median that is one of the gaps
     off = np.abs(gaps - usual)
     if off.max() > max(0.05, MAX_UNEVEN * usual):
         worst = int(off.argmax())
@@ -224,7 +225,7 @@ def decode(path: Path) -> npt.NDArray[Any]:
         ReadError: as in `load_slices`.
     """
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = pydicom.dcmread(path, force=not is_dicom(path))
         syntax = dataset.file_meta.get("TransferSyntaxUID")
     except Exception as error:  # damaged files fail in many ways
         raise ReadError(f"{path}: the file cannot be read as DICOM: {error}") from error
