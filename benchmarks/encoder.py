@@ -1,4 +1,4 @@
-"""How long a SegAny encode and a click take: `python benchmarks/encoder.py [--json]`; random weights, no data.
+"""How long a SegAny encode and a click take: `python benchmarks/encoder.py [--json]`; needs no data.
 
 The released (padded) and the folded encoder run in turns, so that other work on the machine slows both; the
 ratio is that of their best times. It exits with 1 where a target is missed.

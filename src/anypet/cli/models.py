@@ -13,6 +13,7 @@ from anypet.models import registry
 
 models = typer.Typer(help="List the models, fetch or add their weights.", no_args_is_help=True)
 
+_FILE = typer.Argument(help=".pth, .pt or .safetensors", exists=True, dir_okay=False)
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
@@ -70,7 +71,7 @@ def fetch(
 @models.command()
 def add(
     name: str = typer.Argument(help="A known model, or a new name for your own weights."),
-    file: Path = typer.Argument(help=".pth, .pt or .safetensors", exists=True, dir_okay=False),
+    file: Path = _FILE,
     family: str | None = typer.Option(
         None, help=f"{', '.join(registry.FAMILIES)}; told from the file if left out."
     ),

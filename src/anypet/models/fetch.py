@@ -40,8 +40,8 @@ def plan(
         known = replace(known, licence="not known: see the repository")
     if place is None or not place.repo or not place.file:
         raise WeightsError(
-            f"{name} is not published where it can be fetched; download it yourself and `anypet models add` it, "
-            "or say where it is with --repo and --file"
+            f"{name} is not published where it can be fetched; download it yourself and "
+            "`anypet models add` it, or say where it is with --repo and --file"
         )
     return place, known
 

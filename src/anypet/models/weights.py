@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import collections
 import hashlib
-import json
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from anypet.errors import WeightsError
+
+# What the readers raise on a file that is cut short or is no weights file at all.
+DAMAGE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 # Where trainers keep the network's weights inside a checkpoint, the first that is there.
 CONTAINERS = ("model_state_dict", "state_dict", "model")
@@ -91,12 +94,13 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, json.JSONDecodeError) as error:
+    except (*DAMAGE, SafetensorError) as error:
         raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch it again") from error
 
 
 def _read_torch(path: Path) -> Any:
     try:
+        # weights_only refuses every other type; before torch 2.6 it could be tricked (CVE-2025-32434)
         with torch.serialization.safe_globals(SAFE_TYPES):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -109,16 +113,7 @@ def _read_torch(path: Path) -> Any:
             f"{path} was not loaded: it is damaged, or holds more than weights, "
             f"which could run code ({reason})"
         ) from error
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-    ) as error:
+    except (*DAMAGE, SafetensorError) as error:
         raise WeightsError(f"{path} is not a whole weights file ({error}); fetch it again") from error
 
 
@@ -166,6 +161,22 @@ def save_safetensors(
     part.replace(path)
 
 
+class uninitialised(TorchFunctionMode):  # noqa: N801, used as a function: `with uninitialised():`
+    """Networks made in this context keep whatever their memory holds: for weights that replace it all at once.
+
+    Random weights for 100 million parameters cost half a second, and the meta device, which also avoids
+    them, three times that for what it imports; this costs nothing.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 def guess_family(state_dict: Mapping[str, Tensor]) -> str | None:
     """Which known network the keys look like ("segany", "SAM or MedSAM (2D)", ...); None if none."""
     pos = state_dict.get("image_encoder.pos_embed")
@@ -180,10 +191,10 @@ def guess_family(state_dict: Mapping[str, Tensor]) -> str | None:
 
 
 def load_strictly(network: nn.Module, state_dict: Mapping[str, Tensor], family: str | None = None) -> None:
-    """Puts weights into a network (which may be on the meta device) if every key and shape fits.
+    """Puts weights into a network if every key and shape fits.
 
     Args:
-        network: it takes the tensors themselves, without a copy.
+        network: it takes the tensors themselves, without a copy; it may have been made `uninitialised`.
         state_dict: key -> tensor.
         family: the network's own family, to tell when the weights are of another.
 

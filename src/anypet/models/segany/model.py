@@ -13,7 +13,7 @@ from torch import Tensor
 from anypet.errors import AnyPETError, PromptError
 from anypet.models.base import Anchor, Embedding, ModelSpec, PromptableModel
 from anypet.models.segany.network import SegAnyNetwork, config_of
-from anypet.models.weights import load_strictly
+from anypet.models.weights import load_strictly, uninitialised
 from anypet.prompts import WindowPrompts
 
 logger = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def build(
     Raises:
         WeightsError: a key is missing, unexpected or of another shape.
     """
-    with torch.device("meta"):  # no time or memory for random weights that are replaced at once
+    with uninitialised():
         network = SegAnyNetwork(config_of(state_dict))
     load_strictly(network, state_dict, family="segany")
     return SegAny(network, device, name=(metadata or {}).get("name", "segany-vit-b"), clicks=clicks)

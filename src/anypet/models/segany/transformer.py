@@ -27,7 +27,7 @@ class CrossAttention(nn.Module):
             layer(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, x in ((self.q_proj, q), (self.k_proj, k), (self.v_proj, v))
         )
-        # in the released order of operations: a fused kernel saves nothing on so few tokens, and rounds otherwise
+        # in the released order: a fused kernel saves nothing on so few tokens, but rounds otherwise
         attention = ((q @ k.transpose(-1, -2)) / math.sqrt(q.shape[-1])).softmax(-1)
         return self.out_proj((attention @ v).transpose(1, 2).flatten(2))
 
