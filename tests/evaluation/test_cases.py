@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from anypet.errors import AnyPETError
 from anypet.evaluation.cases import Case, data_folder, kind_of, simulated_cases, sts_cases, sts_split
 from anypet.evaluation.manifest import manifest_cases
+from anypet.simulate import anatomy_split
 from anypet.volume import Volume
 
 AFFINE = np.diag([4.0, 4.0, 3.0, 1.0])
@@ -203,13 +205,27 @@ def test_unreadable_lists(tmp_path: Path) -> None:
         manifest_cases(tmp_path / "b.csv")
 
 
-@pytest.mark.data
-def test_simulated_cases_are_the_same_each_time(shared_data: Path) -> None:
-    pytest.importorskip("anypet.simulate")
-    cases = simulated_cases(shared_data, "validation", n=3, seed=5)
-    again = simulated_cases(shared_data, "validation", n=2, seed=5)
-    assert [c.loader.args for c in cases[:2]] == [c.loader.args for c in again]  # type: ignore[attr-defined]
-    assert len({case.name for case in cases}) == 3
-    scan = cases[0].load()
-    assert scan.pet.unit == "SUVbw"
-    assert "liver" in scan.targets
+def test_simulated_cases_are_the_same_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "anatomy").mkdir()
+    for number in range(60):
+        (tmp_path / "anatomy" / f"fdg_{number:04d}_01-01-2001.nii.gz").touch()
+    mask = np.ones((2, 2, 2), dtype=bool)
+    pet = Volume(mask.astype(np.float32), AFFINE, "SUVbw")
+    calls = []
+
+    def simulate_case(path: Path, seed: int, tracer: str | None) -> SimpleNamespace:
+        calls.append((path.name, seed, tracer))
+        return SimpleNamespace(pet=pet, organs={"liver": mask}, lesions=[mask, ~mask, mask])
+
+    monkeypatch.setattr("anypet.simulate.simulate_case", simulate_case)
+    cases = simulated_cases(tmp_path, "validation", n=3, seed=5, tracer="PSMA")
+    again = simulated_cases(tmp_path, "validation", n=2, seed=5, tracer="PSMA")
+    held = {path.name for path in anatomy_split((tmp_path / "anatomy").iterdir())["validation"]}
+    assert [case.patient for case in cases] == [case.name.split("_")[1] for case in cases]
+    assert all(f"{case.name}.nii.gz" in held for case in cases)
+    assert list(cases[0].load().targets) == ["liver", "lesion 1", "lesion 3"]
+    again[0].load()
+    assert calls[0] == calls[1]
+    assert calls[0][2] == "PSMA"
+    assert [case.name for case in cases[:2]] == [case.name for case in again]
+    assert len(simulated_cases(tmp_path, None, n=100)) == 60

@@ -173,8 +173,8 @@ def markdown(summary: Summary, settings: Settings, about: Mapping[str, Any]) -> 
     parts.append(
         "\nMeans over patients with 95 % bootstrap intervals (patients resampled). Errors are relative, with "
         "their sign. Thresholds are joined to the hottest point near each click (*clicked*) or in the true "
-        "object (*told*), and per cent are of the SUV there. The *best SUV* is one for all these patients and "
-        "was chosen on them; the *oracle* chooses a threshold for each object, with the truth in hand. "
+        "object (*told*), and per cent are of the SUV there. The *best SUV* is one for all these patients "
+        "and was chosen on them; the *oracle* chooses a threshold for each object, with the truth in hand. "
         "\\*: rows without a finite value were left out.\n"
     )
     for title, lines in _sections(summary).items():
@@ -217,11 +217,15 @@ def learning_plot(rows: Sequence[Row]) -> bytes:
 
     Systems that are told the truth, which clicks do not change, are dashed lines.
     """
+    from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     kinds = list(dict.fromkeys((row.group, row.kind) for row in rows))
     systems = list(dict.fromkeys(row.system for row in rows))
+    # strong colours first: the model and the first baselines, then their pale partners
+    colours = [*colormaps["tab20"].colors[0::2], *colormaps["tab20"].colors[1::2]]
     columns = min(len(kinds), 4)
     lines = math.ceil(len(kinds) / columns)
     figure = Figure(figsize=(max(7.0, 4.0 * columns), 4.2 * lines), layout="constrained")
@@ -230,8 +234,9 @@ def learning_plot(rows: Sequence[Row]) -> bytes:
     for axis, (group, kind) in zip(axes, kinds, strict=False):
         for number, system in enumerate(systems):
             chosen = [r for r in rows if (r.group, r.kind, r.system) == (group, kind, system)]
-            _curve(axis, chosen, system, f"C{number % 10}")
+            _curve(axis, chosen, system, colours[number % len(colours)])
         axis.set(title=f"{kind} ({group})", xlabel="clicks", ylabel="mean DSC", ylim=(0, 1))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
     for axis in axes[len(kinds) :]:
         axis.set_axis_off()
@@ -242,7 +247,7 @@ def learning_plot(rows: Sequence[Row]) -> bytes:
     return image.getvalue()
 
 
-def _curve(axis: Any, rows: Sequence[Row], system: str, colour: str) -> None:
+def _curve(axis: Any, rows: Sequence[Row], system: str, colour: Any) -> None:
     if not rows:
         return
     clicks = sorted({row.click for row in rows})
