@@ -225,7 +225,7 @@ def learning_plot(rows: Sequence[Row]) -> bytes:
     kinds = list(dict.fromkeys((row.group, row.kind) for row in rows))
     systems = list(dict.fromkeys(row.system for row in rows))
     # strong colours first: the model and the first baselines, then their pale partners
-    colours = [*colormaps["tab20"].colors[0::2], *colormaps["tab20"].colors[1::2]]
+    colours = colormaps["tab20"]([*range(0, 20, 2), *range(1, 20, 2)])
     columns = min(len(kinds), 4)
     lines = math.ceil(len(kinds) / columns)
     figure = Figure(figsize=(max(7.0, 4.0 * columns), 4.2 * lines), layout="constrained")
