@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anypet import windows
 from anypet.volume import Volume
 from anypet.windows import Window, cut, lay
 from fakes import ball_scan
@@ -90,3 +91,22 @@ def test_the_tensor_follows_the_patient(order: list[int], flips: tuple[bool, boo
             affine[:3, axis] *= -1
     window = Window(tuple(scan.to_mm([7, 6, 8])), 3.0, (16, 16, 16))
     assert torch.allclose(cut(scan, window), cut(Volume(array, affine, "SUVbw"), window), atol=1e-4)
+
+
+@pytest.mark.parametrize("spacing", [2.0, 5.0, 8.0])
+@pytest.mark.parametrize("turn", [False, True])
+def test_the_quick_way_gives_what_the_general_way_gives(
+    monkeypatch: pytest.MonkeyPatch, spacing: float, turn: bool
+) -> None:
+    scan = ball_scan((24, 20, 30), radii_mm=(12, 16, 8), centre=(9, 8, 10))
+    if turn:
+        affine = scan.affine[:, [2, 0, 1, 3]] @ np.diag([1.0, -1, 1, 1])
+        scan = Volume(np.transpose(scan.array, (2, 0, 1)), affine, "SUVbw")
+    window = Window(tuple(scan.to_mm(np.array(scan.shape) * 0.4)), spacing, (12, 16, 14))
+    quick = cut(scan, window)
+    quick_laid, box = lay(quick[..., ::2, ::2, ::2], window, scan, outside=-3.0)
+    monkeypatch.setattr(windows, "_separable", lambda *_: None)
+    assert torch.allclose(cut(scan, window), quick, atol=1e-4)
+    laid, other = lay(quick[..., ::2, ::2, ::2], window, scan, outside=-3.0)
+    assert box == other
+    assert torch.allclose(laid, quick_laid, atol=1e-4)

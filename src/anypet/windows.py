@@ -86,6 +86,42 @@ def _gather(
     return F.grid_sample(image, grid[None], mode=mode, padding_mode="zeros", align_corners=True)
 
 
+def _weights(positions: npt.NDArray[np.float64], size: int) -> npt.NDArray[np.float32]:
+    """(n, size) linear interpolation at `positions` (n, samples), the mean of the samples; 0 outside."""
+    weights = np.zeros((len(positions), size + 2))
+    below = np.clip(np.floor(positions), -1, size - 1).astype(int)
+    fraction = np.clip(positions - below, 0, 1)
+    rows = np.broadcast_to(np.arange(len(positions))[:, None], positions.shape)
+    inside = (positions > -1) & (positions < size)
+    np.add.at(weights, (rows, below + 1), np.where(inside, 1 - fraction, 0))
+    np.add.at(weights, (rows, below + 2), np.where(inside, fraction, 0))
+    return (weights[:, 1:-1] / positions.shape[1]).astype(np.float32)
+
+
+def _separable(
+    image: torch.Tensor, index_affine: npt.NDArray[np.float64], shape: tuple[int, int, int], samples: int = 1
+) -> torch.Tensor | None:
+    """As `_gather` with the mean of samples^3 places a voxel, one axis at a time; None if grids are oblique.
+
+    Nearly all scans lie along the patient's axes, and then this is 3 matrix products in place of up to
+    8 x 27 values fetched for every voxel.
+    """
+    matrix = index_affine[:3, :3]
+    axes = np.abs(matrix).argmax(0)
+    rest = np.abs(matrix) * np.array(shape)
+    rest[axes, range(3)] = 0
+    if sorted(axes) != [0, 1, 2] or rest.sum(1).max() > 1e-3:
+        return None
+    steps = (np.arange(samples) + 0.5) / samples - 0.5
+    # the axis that shrinks most comes first
+    for out in sorted(range(3), key=lambda d: shape[d] / image.shape[2 + axes[d]]):
+        axis = int(axes[out])
+        positions = (np.arange(shape[out])[:, None] + steps) * matrix[axis, out] + index_affine[axis, 3]
+        weights = torch.from_numpy(_weights(positions, image.shape[2 + axis])).to(image)
+        image = torch.tensordot(image, weights, dims=([2 + axis], [1])).movedim(-1, 2 + axis)
+    return image.permute(0, 1, *(2 + int(a) for a in axes)).contiguous()
+
+
 def cut(volume: Volume, window: Window, mode: str = "bilinear") -> torch.Tensor:
     """Samples a window from a scan -> float32 tensor (1, 1, D, H, W); 0 outside the scan.
 
@@ -98,12 +134,17 @@ def cut(volume: Volume, window: Window, mode: str = "bilinear") -> torch.Tensor:
         return torch.zeros(1, 1, *window.shape)
     image = torch.from_numpy(crop)[None, None]
     fine = 1 if mode == "nearest" else max(1, min(3, math.ceil(window.spacing / volume.spacing.min() - 0.25)))
-    affine = window.affine
-    affine[:3, 3] -= window.spacing * (fine - 1) / (2 * fine)
-    affine[:3, :3] /= fine
     offset = np.eye(4)
     offset[:3, 3] = [-s.start for s in box]
-    index_affine = offset @ np.linalg.inv(volume.affine) @ affine
+    to_crop = offset @ np.linalg.inv(volume.affine)
+    affine = window.affine
+    if mode == "bilinear":
+        values = _separable(image, to_crop @ affine, window.shape, fine)
+        if values is not None:
+            return values
+    affine[:3, 3] -= window.spacing * (fine - 1) / (2 * fine)
+    affine[:3, :3] /= fine
+    index_affine = to_crop @ affine
     shape = tuple(n * fine for n in window.shape)
     values = _gather(image, index_affine, shape, mode)  # type: ignore[arg-type]
     return F.avg_pool3d(values, fine) if fine > 1 else values
@@ -129,4 +170,7 @@ def lay(
     # the rim of half a voxel around the outermost centres belongs to the window too
     padded = F.pad(values - outside, (1,) * 6, mode="replicate")
     index_affine[:3, 3] += 1.0
-    return _gather(padded, index_affine, shape, "bilinear") + outside, box  # type: ignore[arg-type]
+    laid = _separable(padded, index_affine, shape)  # type: ignore[arg-type]
+    if laid is None:
+        laid = _gather(padded, index_affine, shape, "bilinear")  # type: ignore[arg-type]
+    return laid + outside, box
