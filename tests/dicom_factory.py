@@ -150,7 +150,9 @@ def drugging(**attributes: Any) -> Edit:
     return edit
 
 
-def make_rtstruct(path: Path, regions: dict[str, list[npt.NDArray[np.float64]]], kind: str = "CLOSED_PLANAR") -> Path:
+def make_rtstruct(
+    path: Path, regions: dict[str, list[npt.NDArray[np.float64]]], kind: str = "CLOSED_PLANAR"
+) -> Path:
     """Writes an RTSTRUCT; contours are (n, 3) LPS mm."""
     ds = new_dataset(RTStructureSetStorage, "RTSTRUCT")
     ds.StructureSetLabel = "test"

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_factory import make_rtstruct, make_series
 from matplotlib.path import Path as Polygon
 
 import anypet
@@ -14,6 +13,7 @@ from anypet.dicom.rtstruct import fill_contours
 from anypet.errors import ReadError
 from anypet.io import read_masks
 from anypet.volume import Volume
+from dicom_factory import make_rtstruct, make_series
 
 RAS = np.array([-1.0, -1.0, 1.0])
 
@@ -45,7 +45,10 @@ def test_contours_through_voxel_centres_include_them() -> None:
 
 def test_inner_contour_and_keyhole_cut_the_same_hole() -> None:
     volume = grid()
-    outer, inner = rectangle(volume, (1.5, 1.5), (10.5, 10.5), 4), rectangle(volume, (4.5, 4.5), (7.5, 7.5), 4)
+    outer, inner = (
+        rectangle(volume, (1.5, 1.5), (10.5, 10.5), 4),
+        rectangle(volume, (4.5, 4.5), (7.5, 7.5), 4),
+    )
     two = fill_contours([outer, inner], volume)
     keyhole = np.concatenate([outer, outer[:1], inner, inner[:1]])
     one = fill_contours([keyhole], volume)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from dicom_factory import FACTOR, add_pixels, drugging, make_series, setting, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
@@ -17,6 +16,7 @@ import anypet
 from anypet.dicom.reader import all_series
 from anypet.errors import ReadError
 from anypet.grids import affine_of
+from dicom_factory import FACTOR, add_pixels, drugging, make_series, setting, values
 
 OBLIQUE = (0.96, 0.28, 0.0, -0.28 * 0.8, 0.96 * 0.8, 0.6)
 ORIENTATIONS = {
@@ -85,7 +85,9 @@ def test_zip(tmp_path: Path) -> None:
 
 
 def test_corrected_series_goes_first(tmp_path: Path) -> None:
-    make_series(tmp_path / "nac", number=1, edit=setting(CorrectedImage=["DECY", "NORM"], SeriesDescription="NAC"))
+    make_series(
+        tmp_path / "nac", number=1, edit=setting(CorrectedImage=["DECY", "NORM"], SeriesDescription="NAC")
+    )
     make_series(tmp_path / "ac", number=2, edit=setting(SeriesDescription="AC"))
     taken = anypet.read(tmp_path).meta["series"]
     assert (taken["number"], taken["description"]) == (2, "AC")
@@ -109,7 +111,9 @@ def test_longer_field_of_view_goes_first(tmp_path: Path) -> None:
 
 def test_units_without_a_suv_and_projections_go_last(tmp_path: Path) -> None:
     make_series(tmp_path / "cps", number=1, edit=setting(Units="CPS"))
-    make_series(tmp_path / "mip", values((6, 5, 9)), number=2, edit=setting(ImageType=["DERIVED", "PRIMARY", "MIP"]))
+    make_series(
+        tmp_path / "mip", values((6, 5, 9)), number=2, edit=setting(ImageType=["DERIVED", "PRIMARY", "MIP"])
+    )
     make_series(tmp_path / "bq", number=3)
     assert anypet.read(tmp_path).meta["series"]["number"] == 3
 

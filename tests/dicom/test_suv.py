@@ -10,7 +10,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_factory import DOSE, FACTOR, HALF_LIFE, WEIGHT, add_pet, drugging, setting
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
@@ -18,6 +17,7 @@ import anypet
 from anypet.dicom import body
 from anypet.dicom.suv import suv_factor
 from anypet.errors import SUVError
+from dicom_factory import DOSE, FACTOR, HALF_LIFE, WEIGHT, add_pet, drugging, setting
 
 HEADERS = {
     "PHILIPS_BQML": 0.0007463747013889488,
@@ -26,7 +26,7 @@ HEADERS = {
     "GE_MEDICAL_AND_BQML": 0.0005367387681819742,
     "CPS_AND_BQML_AC_DT_-_S_DT": 0.00026503312764157046,
 }
-REFERENCES = "0_0 1_0 2_0 2_1 2_3 2_4 2_5 3_0 3_1 3_3 4_1 4_2".split()
+REFERENCES = ["0_0", "1_0", "2_0", "2_1", "2_3", "2_4", "2_5", "3_0", "3_1", "3_3", "4_1", "4_2"]
 
 
 def from_json(header: dict[str, Any]) -> Dataset:
@@ -116,7 +116,14 @@ def private(ds: Dataset, group: int, creator: str, offset: int, vr: str, value: 
 
 
 def test_ge_scan_time_goes_first() -> None:
-    ds = private(pet(AcquisitionTime="113000", SeriesTime="120000"), 0x0009, "GEMS_PETD_01", 0x0D, "DT", "20240305110000.00")
+    ds = private(
+        pet(AcquisitionTime="113000", SeriesTime="120000"),
+        0x0009,
+        "GEMS_PETD_01",
+        0x0D,
+        "DT",
+        "20240305110000.00",
+    )
     conversion = suv_factor(ds)
     assert conversion.factor == pytest.approx(FACTOR)
     assert "(0009,100D)" in conversion.time_rule
@@ -152,7 +159,14 @@ def test_ge_time_of_another_day_is_not_used() -> None:
 
 
 def test_siemens_time_where_the_series_is_late() -> None:
-    ds = private(pet(SeriesTime="150000", AcquisitionTime="110000"), 0x0071, "SIEMENS MED PT", 0x22, "DT", "20240305105900")
+    ds = private(
+        pet(SeriesTime="150000", AcquisitionTime="110000"),
+        0x0071,
+        "SIEMENS MED PT",
+        0x22,
+        "DT",
+        "20240305105900",
+    )
     assert "(0071,1022)" in suv_factor(ds).time_rule
     late = private(pet(SeriesTime="150000"), 0x0071, "SIEMENS MED PT", 0x22, "DT", "20240305150000")
     assert "earliest acquisition" in suv_factor(late).time_rule
@@ -200,16 +214,22 @@ def test_midnight(series: str, acquired: str, injected: str) -> None:
 
 
 def test_date_time_goes_before_time() -> None:
-    ds = with_drug(pet(), RadiopharmaceuticalStartDateTime="20240305100000.000000", RadiopharmaceuticalStartTime="080000")
+    ds = with_drug(
+        pet(), RadiopharmaceuticalStartDateTime="20240305100000.000000", RadiopharmaceuticalStartTime="080000"
+    )
     assert suv_factor(ds).factor == pytest.approx(FACTOR)
-    alone = with_drug(pet(), RadiopharmaceuticalStartDateTime="20240305100000", RadiopharmaceuticalStartTime=None)
+    alone = with_drug(
+        pet(), RadiopharmaceuticalStartDateTime="20240305100000", RadiopharmaceuticalStartTime=None
+    )
     assert suv_factor(alone).factor == pytest.approx(FACTOR)
     empty = with_drug(pet(), RadiopharmaceuticalStartDateTime="")
     assert suv_factor(empty).factor == pytest.approx(FACTOR)
 
 
 def test_time_zones() -> None:
-    ds = with_drug(pet(TimezoneOffsetFromUTC="+0100"), RadiopharmaceuticalStartDateTime="20240305090000.00+0000")
+    ds = with_drug(
+        pet(TimezoneOffsetFromUTC="+0100"), RadiopharmaceuticalStartDateTime="20240305090000.00+0000"
+    )
     assert suv_factor(ds).factor == pytest.approx(FACTOR)
     local = with_drug(pet(), RadiopharmaceuticalStartDateTime="20240305100000.00+0100")
     assert suv_factor(local).factor == pytest.approx(FACTOR)
@@ -231,7 +251,9 @@ def test_ge_injection_time_is_the_last_resort() -> None:
 
 
 def test_acquisition_date_time_alone() -> None:
-    ds = pet(AcquisitionDate=None, AcquisitionTime=None, SeriesTime="120000", AcquisitionDateTime="20240305110000")
+    ds = pet(
+        AcquisitionDate=None, AcquisitionTime=None, SeriesTime="120000", AcquisitionDateTime="20240305110000"
+    )
     assert suv_factor(ds).factor == pytest.approx(FACTOR)
 
 
@@ -270,7 +292,10 @@ def test_half_life_that_contradicts_the_nuclide() -> None:
 def test_unusual_uptake_is_warned_of() -> None:
     ds = with_drug(pet(), RadiopharmaceuticalStartTime="104500")
     assert any("15 min after the injection" in w for w in suv_factor(ds).warnings)
-    assert any("outside 45 to 120" in w for w in suv_factor(with_drug(pet(Units="GML"), RadiopharmaceuticalStartTime="080000")).warnings)
+    assert any(
+        "outside 45 to 120" in w
+        for w in suv_factor(with_drug(pet(Units="GML"), RadiopharmaceuticalStartTime="080000")).warnings
+    )
 
 
 GML = [
@@ -318,7 +343,10 @@ def test_uncorrected_with_explicit_word() -> None:
 # what is wrong, the header, and the tag and the reason that the message must name
 REFUSED = {
     "not PET": (pet(Modality="NM"), r"Modality \(0008,0060\) is 'NM'"),
-    "no attenuation correction": (pet(CorrectedImage=["DECY"]), r"CorrectedImage \(0028,0051\).*without ATTN"),
+    "no attenuation correction": (
+        pet(CorrectedImage=["DECY"]),
+        r"CorrectedImage \(0028,0051\).*without ATTN",
+    ),
     "no corrections listed": (pet(CorrectedImage=None), r"\(0028,0051\) is missing"),
     "no decay correction": (pet(CorrectedImage=["ATTN"]), r"without DECY.*\(0054,1102\) is START"),
     "decay correction missing": (pet(DecayCorrection=None), r"\(0054,1102\) is missing"),
@@ -340,7 +368,10 @@ REFUSED = {
     "zero dose": (with_drug(pet(), RadionuclideTotalDose=0), r"\(0018,1074\) is 0"),
     "negative dose": (with_drug(pet(), RadionuclideTotalDose=-370e6), r"\(0018,1074\) is -370"),
     "no injection time": (with_drug(pet(), RadiopharmaceuticalStartTime=None), "no injection time"),
-    "injection after the scan": (with_drug(pet(), RadiopharmaceuticalStartTime="120000"), "lies after the start"),
+    "injection after the scan": (
+        with_drug(pet(), RadiopharmaceuticalStartTime="120000"),
+        "lies after the start",
+    ),
     "injection date-time after the scan": (
         with_drug(pet(), RadiopharmaceuticalStartDateTime="20240305120000"),
         r"\(0018,1078\) 2024-03-05 12:00:00 lies after",

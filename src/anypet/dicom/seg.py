@@ -40,7 +40,12 @@ def seg_masks(path: Path, reference: Volume | None, warnings: list[str]) -> tupl
     except Exception as error:  # highdicom raises many kinds on objects that break the standard
         raise ReadError(f"{path}: the DICOM SEG cannot be read as a volume: {error}") from error
     array = np.asarray(volume.array) >= 0.5 if fractional else np.asarray(volume.array) > 0
-    affine = LPS_TO_RAS @ np.asarray(volume.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
+    affine = np.asarray(volume.affine, dtype=np.float64)[:, [2, 1, 0, 3]]
+    if np.linalg.det(affine[:3, :3]) < 0:  # slices along the normal, as everywhere in this package
+        array = array[::-1]
+        affine[:3, 3] += affine[:3, 2] * (len(array) - 1)
+        affine[:3, 2] *= -1
+    affine = LPS_TO_RAS @ affine
     grid = Volume(array[..., 0].transpose(2, 1, 0), affine, "label", {"source": str(path)})
     place, own = (
         (reference.meta.get("frame_of_reference") if reference else None),

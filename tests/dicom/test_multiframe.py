@@ -1,0 +1,124 @@
+"""Enhanced and legacy converted PET: one file, many frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
+from pydicom.uid import EnhancedPETImageStorage
+
+import anypet
+from anypet.errors import ReadError, SUVError
+from dicom_factory import FACTOR, HALF_LIFE, add_pet, add_pixels, make_series, new_dataset, values
+
+
+def item(**attributes: object) -> Dataset:
+    ds = Dataset()
+    for name, value in attributes.items():
+        setattr(ds, name, value)
+    return ds
+
+
+def make_enhanced(
+    path: Path,
+    *,
+    unit: str = "Bq/ml",
+    decay: str = "YES",
+    attenuation: str = "YES",
+    reverse: bool = False,
+    slope: float = 2.0,
+    drop_groups: int = 0,
+) -> Path:
+    """An Enhanced PET object of `values()`, whose units are in the Real World Value Mapping."""
+    stored = values()
+    ds = new_dataset(EnhancedPETImageStorage, "PT")
+    add_pet(ds)
+    for name in ("Units", "DecayCorrection", "CorrectedImage", "AcquisitionDate", "AcquisitionTime"):
+        delattr(ds, name)
+    ds.SeriesTime = "150000"  # made long after the scan
+    drug = ds.RadiopharmaceuticalInformationSequence[0]
+    del drug.RadiopharmaceuticalStartTime
+    drug.RadiopharmaceuticalStartDateTime = "20240305100000"
+    ds.AcquisitionDateTime = "20240305110000"
+    ds.AttenuationCorrected, ds.DecayCorrected, ds.ScatterCorrected = attenuation, decay, "YES"
+    if decay == "YES":
+        ds.DecayCorrectionDateTime = "20240305110000"
+    mapping = item(
+        RealWorldValueSlope=slope,
+        RealWorldValueIntercept=0.0,
+        MeasurementUnitsCodeSequence=Items(
+            [item(CodeValue=unit, CodingSchemeDesignator="UCUM", CodeMeaning=unit)]
+        ),
+    )
+    shared = item(
+        PixelMeasuresSequence=Items([item(PixelSpacing=[5.0, 4.0], SliceThickness=3.0)]),
+        PlaneOrientationSequence=Items([item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]),
+        RealWorldValueMappingSequence=Items([mapping]),
+        PixelValueTransformationSequence=Items([item(RescaleSlope=1, RescaleIntercept=0, RescaleType="US")]),
+    )
+    order = range(3, -1, -1) if reverse else range(4)
+    frames = [
+        item(
+            PlanePositionSequence=Items([item(ImagePositionPatient=[-20.0, -30.0, -40.0 + 3 * k])]),
+            FrameContentSequence=Items(
+                [item(FrameAcquisitionDateTime="20240305110000", FrameAcquisitionDuration=120000.0)]
+            ),
+        )
+        for k in order
+    ]
+    ds.SharedFunctionalGroupsSequence = Items([shared])
+    ds.PerFrameFunctionalGroupsSequence = Items(frames[drop_groups:])
+    add_pixels(ds, stored[:, :, 0].T)
+    ds.NumberOfFrames = 4
+    ds.PixelData = np.ascontiguousarray(stored[:, :, list(order)].transpose(2, 1, 0), "<i2").tobytes()
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_enhanced_pet_equals_the_classic_series(tmp_path: Path, reverse: bool) -> None:
+    make_series(tmp_path / "classic", slopes=2.0)
+    classic = anypet.read(tmp_path / "classic")
+    path = make_enhanced(tmp_path / "enhanced", reverse=reverse)
+    for source in (path, tmp_path / "enhanced"):
+        volume = anypet.read(source)
+        np.testing.assert_allclose(volume.array, classic.array, rtol=1e-6)
+        np.testing.assert_allclose(volume.affine, classic.affine)
+    assert "DecayCorrectionDateTime (0018,9701)" in volume.meta["suv"]["time_rule"]
+
+
+def test_enhanced_pet_in_suv_and_without_decay_correction(tmp_path: Path) -> None:
+    suv = anypet.read(make_enhanced(tmp_path / "suv", unit="{SUVbw}g/ml", slope=0.001))
+    np.testing.assert_allclose(suv.array, values() * 0.001, rtol=1e-6)
+    raw = anypet.read(make_enhanced(tmp_path / "raw", decay="NO"))
+    rate = np.log(2) / HALF_LIFE
+    within = rate * 120 / (1 - np.exp(-rate * 120))
+    np.testing.assert_allclose(raw.array, values() * 2 * FACTOR * within, rtol=1e-5)
+
+
+def test_enhanced_pet_that_is_not_corrected_or_damaged(tmp_path: Path) -> None:
+    with pytest.raises(SUVError, match="without ATTN"):
+        anypet.read(make_enhanced(tmp_path / "nac", attenuation="NO"))
+    with pytest.raises(ReadError, match="4, but Per-Frame Functional Groups .* has 3"):
+        anypet.read(make_enhanced(tmp_path / "damaged", drop_groups=1))
+
+
+def test_legacy_converted_by_highdicom_equals_the_classic_series(tmp_path: Path) -> None:
+    paths = make_series(tmp_path / "classic", slopes=[1.0, 2.0, 0.5, 3.0])
+    classic = anypet.read(tmp_path / "classic")
+    converted = hd.legacy.LegacyConvertedEnhancedPETImage(
+        legacy_datasets=[pydicom.dcmread(p) for p in paths],
+        series_instance_uid=hd.UID(),
+        series_number=5,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+    )
+    converted.save_as(tmp_path / "legacy.dcm", enforce_file_format=True)
+    volume = anypet.read(tmp_path / "legacy.dcm")
+    np.testing.assert_allclose(volume.array, classic.array, rtol=1e-6)
+    np.testing.assert_allclose(volume.affine, classic.affine)
