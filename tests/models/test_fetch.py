@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import huggingface_hub.constants
 import pytest
 import torch
 
 from anypet.errors import WeightsError
-from anypet.models.fetch import plan
+from anypet.models.fetch import fetch, plan
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -67,10 +68,22 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A server that this process, and those it starts, take for the Hub."""
     server = Hub()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("ANYPET_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_ENDPOINT", address)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    # what the client made of the environment when it was imported, so that nothing goes to the real Hub
+    client = huggingface_hub.constants
+    template = client.HUGGINGFACE_CO_URL_TEMPLATE.replace(client.ENDPOINT, address)
+    monkeypatch.setattr(client, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(client, "ENDPOINT", address)
+    monkeypatch.setattr(client, "HF_HUB_OFFLINE", False)
     yield server
     server.shutdown()
     server.server_close()
@@ -88,38 +101,19 @@ def content(tmp_path: Path) -> bytes:
     return path.read_bytes()
 
 
-def anypet_models(hub: Hub, home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """`anypet models ...` in a process of its own, since the client reads its endpoint when imported."""
-    code = (
-        "import sys\nfrom anypet.cli.models import models\nfrom anypet.errors import AnyPETError\n"
-        "try:\n    models(sys.argv[1:])\nexcept AnyPETError as error:\n    sys.exit(f'error: {error}')\n"
-    )
-    environment = {
-        **os.environ,
-        "ANYPET_HOME": str(home),
-        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
-        "HF_HOME": str(home / "hf"),
-        "HF_HUB_DISABLE_XET": "1",
-        "NO_PROXY": "127.0.0.1",
-        "HF_HUB_DOWNLOAD_TIMEOUT": "2",
-    }
-    environment.pop("HF_HUB_OFFLINE", None)
-    return subprocess.run(
-        [sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, timeout=120
-    )
-
-
-def index(home: Path) -> dict[str, dict[str, str]]:
-    path = home / "models.json"
+def index(tmp_path: Path) -> dict[str, dict[str, str]]:
+    path = tmp_path / "home" / "models.json"
     return json.loads(path.read_text())["weights"] if path.exists() else {}
 
 
-def test_fetch_keeps_the_file_as_published(hub: Hub, tmp_path: Path, content: bytes) -> None:
+def test_the_command_keeps_the_file_as_published(hub: Hub, tmp_path: Path, content: bytes) -> None:
     hub.files["/YichiZhang98/SegAnyPET/resolve/main/seganypet_v1.pth"] = content
-    done = anypet_models(hub, tmp_path / "home", "fetch", "segany-vit-b", "--yes")
+    code = "import sys; from anypet.cli.models import models; models(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "fetch", "segany-vit-b", "--yes"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "licence of the weights" in done.stdout
-    record = index(tmp_path / "home")["segany-vit-b"]
+    record = index(tmp_path)["segany-vit-b"]
     assert record["sha256"] == hashlib.sha256(content).hexdigest()
     assert record["source"] == "YichiZhang98/SegAnyPET/seganypet_v1.pth"
     assert (tmp_path / "home" / record["file"]).read_bytes() == content
@@ -127,36 +121,40 @@ def test_fetch_keeps_the_file_as_published(hub: Hub, tmp_path: Path, content: by
 
 
 def test_an_interrupted_download_leaves_no_trace_in_the_index(
-    hub: Hub, tmp_path: Path, content: bytes
+    hub: Hub, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # between the client's attempts
     hub.files["/me/tuned/resolve/v2/best.pth"] = content
     hub.cut = len(content) // 2
-    place = ("--repo", "me/tuned", "--file", "best.pth", "--revision", "v2", "--family", "segany")
-    words = ("fetch", "mine", *place, "--yes")
-    done = anypet_models(hub, tmp_path / "home", *words)
-    assert done.returncode != 0
-    assert "could not fetch best.pth of me/tuned" in done.stderr
-    assert index(tmp_path / "home") == {}
+    place = {"repo": "me/tuned", "file": "best.pth", "revision": "v2", "family": "segany"}
+    with pytest.raises(WeightsError, match=r"could not fetch best\.pth of me/tuned"):
+        fetch("mine", **place)
+    assert index(tmp_path) == {}
     hub.cut = None
-    assert anypet_models(hub, tmp_path / "home", *words).returncode == 0
-    record = index(tmp_path / "home")["mine"]
-    assert record["sha256"] == hashlib.sha256(content).hexdigest()
-    assert record["source"] == "me/tuned/best.pth@v2"
+    entry = fetch("mine", **place)
+    assert entry.ready
+    assert entry.sha256 == hashlib.sha256(content).hexdigest()
+    assert index(tmp_path)["mine"]["source"] == "me/tuned/best.pth@v2"
 
 
 def test_other_content_than_expected_is_refused_and_removed(hub: Hub, tmp_path: Path, content: bytes) -> None:
     hub.files["/blueyo0/SAM-Med3D/resolve/main/sam_med3d_turbo.pth"] = content  # not the known SHA-256
-    done = anypet_models(hub, tmp_path / "home", "fetch", "sam-med3d-turbo", "--yes")
-    assert done.returncode != 0
-    assert "damaged or was replaced" in done.stderr
-    assert index(tmp_path / "home") == {}
+    with pytest.raises(WeightsError, match="damaged or was replaced"):
+        fetch("sam-med3d-turbo")
+    assert index(tmp_path) == {}
     assert list((tmp_path / "home").rglob("*.pth")) == []
 
 
-def test_a_missing_file_is_told(hub: Hub, tmp_path: Path) -> None:
-    done = anypet_models(hub, tmp_path / "home", "fetch", "segany-vit-b", "--yes")
-    assert done.returncode != 0
-    assert "could not fetch seganypet_v1.pth of YichiZhang98/SegAnyPET" in done.stderr
+def test_weights_of_another_family_are_refused(hub: Hub, tmp_path: Path, content: bytes) -> None:
+    hub.files["/me/tuned/resolve/main/best.pth"] = content
+    with pytest.raises(WeightsError, match="holds weights of segany, not of compact"):
+        fetch("mine", repo="me/tuned", file="best.pth", family="compact", progress=True)
+    assert index(tmp_path) == {}
+
+
+def test_a_missing_file_is_told(hub: Hub) -> None:
+    with pytest.raises(WeightsError, match=r"could not fetch seganypet_v1\.pth of YichiZhang98/SegAnyPET"):
+        fetch("segany-vit-b")
 
 
 def test_plan_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -86,11 +87,15 @@ def fetch(
 
 
 def _download(place: Published, folder: Path, revision: str | None, progress: bool) -> Path:
-    import huggingface_hub  # late: it reads HF_ENDPOINT when it is imported
+    import huggingface_hub
 
+    # the client reads HF_ENDPOINT once, when it is imported; passed here, a later change counts too
+    endpoint = os.environ.get("HF_ENDPOINT") or None
     try:
         with _progress(progress):
-            got = huggingface_hub.hf_hub_download(place.repo, place.file, revision=revision, local_dir=folder)
+            got = huggingface_hub.hf_hub_download(
+                place.repo, place.file, revision=revision, local_dir=folder, endpoint=endpoint
+            )
     except (
         Exception
     ) as error:  # the client lets its transport's own errors through; they change between versions

@@ -162,7 +162,7 @@ def save_safetensors(
 
 
 class uninitialised(TorchFunctionMode):  # noqa: N801, used as a function: `with uninitialised():`
-    """Networks made in this context keep whatever their memory holds: for weights that replace it all at once.
+    """Networks made in this context keep whatever their memory holds, for weights to replace all of it.
 
     Random weights for 100 million parameters cost half a second, and the meta device, which also avoids
     them, three times that for what it imports; this costs nothing.
