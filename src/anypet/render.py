@@ -132,8 +132,8 @@ def mip_figure(
     turned = {name: upright.turn(mask) for name, mask in masks.items()}
     clicks = _clicks(upright, prompts)
     with matplotlib.rc_context({"font.family": "sans-serif", "font.size": 10, "text.color": _INK}):
-        _draw(figure, upright, turned, clicks, vmax)
-        _table(figure, scan, masks)
+        left = _draw(figure, upright, turned, clicks, vmax)
+        _table(figure, scan, masks, left)
         if title:
             figure.text(0.03, 0.965, title, fontsize=13, fontweight="bold", va="center")
         # the whole file or none
@@ -160,21 +160,23 @@ def _draw(
     masks: Mapping[str, npt.NDArray[np.bool_]],
     clicks: Clicks,
     vmax: float | None,
-) -> None:
-    """The two projections, the three slices and the grey scale."""
+) -> float:
+    """The two projections, the three slices and the grey scale -> where the right half of the page begins."""
     projections = {}
     for view in (_CORONAL, _SAGITTAL):
         projections[view.name] = np.nan_to_num(upright.array.max(axis=view.along).astype(np.float32))
     if vmax is None:
         bright = float(np.percentile(projections["Coronal"], 99.8))
         vmax = 10.0 if bright > 4 else max(2.5 * bright, 1.0)
-    boxes = _columns(upright)
-    for view, box in zip((_CORONAL, _SAGITTAL), boxes, strict=True):
+    body = _body(upright, list(projections.values()), vmax, clicks)
+    boxes = _columns(upright, body)
+    for view, box, (low, high) in zip((_CORONAL, _SAGITTAL), boxes, body, strict=True):
         axes = figure.add_axes(box)
         image = _picture(axes, upright, view, projections[view.name], vmax)
         for colour, mask in zip(_cycle(len(masks)), masks.values(), strict=True):
             _outline(axes, upright, view, np.asarray(mask.any(axis=view.along)), colour)
         _mark(axes, upright, view, clicks)
+        axes.set_xlim(high, low)
         axes.set_title(f"{view.name} projection", fontsize=10, pad=6)
     left = boxes[1][0] + boxes[1][2] + 0.035
     bar = figure.add_axes((left, 0.055, 0.14, 0.014))
@@ -182,15 +184,30 @@ def _draw(
     bar.tick_params(labelsize=8, length=2)
     bar.set_title("SUV", fontsize=8, pad=3)
     _slices(figure, upright, masks, clicks, vmax, left)
+    return left
 
 
-def _columns(upright: _Upright) -> tuple[tuple[float, float, float, float], ...]:
+def _body(
+    upright: _Upright, projections: Sequence[npt.NDArray[Any]], vmax: float, clicks: Clicks
+) -> FloatArray:
+    """(2, 2): from where to where along R and A (mm) there is more than air, with a rim of a centimetre."""
+    spans = []
+    for axis, projection in enumerate(projections):
+        size = upright.array.shape[axis]
+        warm = np.flatnonzero((projection > 0.02 * vmax).sum(1) > 0.02 * projection.shape[1])
+        ends = [*(warm[[0, -1]] if warm.size else (0, size - 1)), *(index[axis] for index, _ in clicks)]
+        low, high = min(ends) * upright.spacing[axis] - 10, (max(ends) + 1) * upright.spacing[axis] + 10
+        spans.append((max(low, 0.0), min(high, size * upright.spacing[axis])))
+    return np.array(spans)
+
+
+def _columns(upright: _Upright, body: FloatArray) -> tuple[tuple[float, float, float, float], ...]:
     """Places of the two projections: as tall as the page allows, at one scale, in about half of its width."""
-    size = np.array(upright.array.shape) * upright.spacing
+    size = np.append(body[:, 1] - body[:, 0], upright.array.shape[2] * upright.spacing[2])
     page = np.array([13.0, 8.0])
-    scale = min(0.85 * page[1] / size[2], 0.53 * page[0] / (size[0] + size[1]))
+    scale = min(0.85 * page[1] / size[2], 0.46 * page[0] / (size[0] + size[1]))
     height = size[2] * scale / page[1]
-    bottom = 0.04 + (0.86 - height) / 2
+    bottom = 0.90 - height
     first, second = size[0] * scale / page[0], size[1] * scale / page[0]
     return (0.03, bottom, first, height), (0.045 + first, bottom, second, height)
 
@@ -297,9 +314,8 @@ def _cycle(count: int) -> list[str]:
     return [COLOURS[n % len(COLOURS)] for n in range(count)]
 
 
-def _table(figure: Figure, scan: Volume, masks: Mapping[str, npt.NDArray[np.bool_]]) -> None:
+def _table(figure: Figure, scan: Volume, masks: Mapping[str, npt.NDArray[np.bool_]], left: float) -> None:
     """Name, volume, SUVmax and SUVmean of every object; the first twelve where there are more."""
-    left = sum(_columns(_Upright(scan))[1][::2]) + 0.035
     columns = (left + 0.02, left + 0.225, left + 0.3, left + 0.375)
     top = 0.90 - (0.985 - left - 0.03) / 3 * 13 / 8 - 0.075
     heads = ("Object", "mL", "SUVmax", "SUVmean")
