@@ -1,4 +1,4 @@
-"""Bad input of every kind: the error names the cause, or a documented warning does; nothing half-written stays."""
+"""Bad input of every kind: the error names the cause, or a warning does; nothing half-written stays."""
 
 from __future__ import annotations
 

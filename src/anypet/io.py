@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anypet.dicom.reader import all_series, ct_volume, read_dicom
+from anypet.dicom.reader import all_series, ct_volume, read_dicom, volume_from
 from anypet.dicom.series import Series, choose
 from anypet.errors import ReadError
 from anypet.formats import load, save, suffix_of
@@ -109,8 +109,8 @@ def read_study(
     if suffix_of(path):
         return Study(_read_file(path, None if unit is None else check_unit(unit), frame))
     wanted = "SUVbw" if unit is None else check_unit(unit)
-    pet = read_dicom(path, wanted, series, frame, allow_uncorrected)
     with all_series(path) as found:
+        pet = volume_from(found, path, wanted, series, frame, allow_uncorrected)
         volume, told = _ct_for(pet, found, str(path))
         if volume is not None:
             volume = resample(volume, pet, outside=AIR_HU)

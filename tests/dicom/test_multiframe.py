@@ -104,7 +104,7 @@ def test_enhanced_pet_in_suv_and_without_decay_correction(tmp_path: Path) -> Non
 def test_enhanced_pet_that_is_not_corrected_or_damaged(tmp_path: Path) -> None:
     with pytest.raises(SUVError, match="without ATTN"):
         anypet.read(make_enhanced(tmp_path / "nac", attenuation="NO"))
-    with pytest.raises(ReadError, match="4, but Per-Frame Functional Groups .* has 3"):
+    with pytest.raises(ReadError, match=r"4, but Per-Frame Functional Groups .* has 3"):
         anypet.read(make_enhanced(tmp_path / "damaged", drop_groups=1))
 
 

@@ -27,8 +27,10 @@ def mean_decay_time_s(duration_s: float, half_life_s: float) -> float:
     return half_life_s / math.log(2) * math.log(x / -math.expm1(-x)) if x > 0 else 0.0
 
 
-def reference_time(slices: Sequence[Dataset], half_life_s: float, notes: Notes) -> tuple[datetime, str]:
-    """The moment to which a series with Decay Correction START is corrected.
+def reference_times(
+    slices: Sequence[Dataset], half_life_s: float, notes: Notes
+) -> tuple[list[datetime], str]:
+    """The moment to which each slice of a series with Decay Correction START is corrected.
 
     In this order: the Decay Correction Date Time (0018,9701) of enhanced PET; GE's private scan date-time
     (0009,100D); the series date-time unless it is later than the earliest acquisition (a series made anew
@@ -36,7 +38,8 @@ def reference_time(slices: Sequence[Dataset], half_life_s: float, notes: Notes) 
     from Frame Reference Time; the earliest acquisition.
 
     Returns:
-        The moment and the rule that gave it, in words.
+        One moment a slice, the same for all but where acquisitions differ and Frame Reference Time gives each
+        its own; and the rule, in words.
 
     Raises:
         SUVError: no rule applies.
@@ -47,7 +50,8 @@ def reference_time(slices: Sequence[Dataset], half_life_s: float, notes: Notes) 
     starts = [m for m in map(acquisition_datetime, slices) if m is not None]
     earliest = min(starts) if starts else None
     series = series_datetime(first)
-    back, spread = computed_back(slices, half_life_s)
+    own = computed_back(slices, half_life_s)
+    back, spread = _middle(own)
     stated = _stated(first, earliest, notes)
     if stated is not None:
         moment, rule = stated
@@ -61,6 +65,12 @@ def reference_time(slices: Sequence[Dataset], half_life_s: float, notes: Notes) 
             back,
             "computed back from Frame Reference Time, since the series is later than the scan",
         )
+    elif back is not None and len(set(starts)) > 1:
+        notes.warn(
+            f"{tag_name('FrameReferenceTime')} gives reference times up to {spread / 60:.1f} min apart; each "
+            "slice was converted with its own: check the SUV against the scanner's"
+        )
+        return own, "computed back from Frame Reference Time, slice by slice"
     elif earliest is not None:
         moment, rule = earliest, "earliest acquisition, since the series is later than the scan"
         if back is not None:
@@ -81,7 +91,7 @@ def reference_time(slices: Sequence[Dataset], half_life_s: float, notes: Notes) 
             f"{tag_name('FrameReferenceTime')}, {back:%Y-%m-%d %H:%M:%S}, differ by "
             f"{abs((back - moment).total_seconds()) / 60:.1f} min"
         )
-    return moment, rule
+    return [moment] * len(slices), rule
 
 
 def _stated(first: Dataset, earliest: datetime | None, notes: Notes) -> tuple[datetime, str] | None:
@@ -107,23 +117,29 @@ def _stated(first: Dataset, earliest: datetime | None, notes: Notes) -> tuple[da
     return None
 
 
-def computed_back(slices: Sequence[Dataset], half_life_s: float) -> tuple[datetime | None, float]:
+def computed_back(slices: Sequence[Dataset], half_life_s: float) -> list[datetime]:
     """Reference time from acquisition, Frame Reference Time (0054,1300) and duration (0018,1242).
 
     Returns:
-        The median over the slices and how far apart they are in seconds; (None, 0) if any slice lacks a
-        positive value.
+        One moment a slice; none at all if any slice lacks a positive value.
     """
     moments = []
     for item in slices:
         start = acquisition_datetime(item)
         centre, duration = number(item, "FrameReferenceTime"), number(item, "ActualFrameDuration")
         if start is None or not centre or not duration or centre <= 0 or duration <= 0:
-            return None, 0.0
+            return []
         late = mean_decay_time_s(duration / 1000, half_life_s) - centre / 1000
         moments.append(start + timedelta(seconds=late))
-    moments.sort()
-    return moments[len(moments) // 2], (moments[-1] - moments[0]).total_seconds()
+    return moments
+
+
+def _middle(moments: list[datetime]) -> tuple[datetime | None, float]:
+    """The median of the moments and how far they are apart in seconds; (None, 0) without any."""
+    if not moments:
+        return None, 0.0
+    ranked = sorted(moments)
+    return ranked[len(ranked) // 2], (ranked[-1] - ranked[0]).total_seconds()
 
 
 def undecayed_factors(

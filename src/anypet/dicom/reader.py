@@ -123,17 +123,27 @@ def read_dicom(
         ReadError: no such series, or its slices make no volume.
         SUVError: the SUV cannot be had; the message names the tag.
     """
+    with all_series(path) as found:
+        return volume_from(found, path, unit, series, frame, allow_uncorrected)
+
+
+def volume_from(
+    found: Sequence[Series],
+    path: Path,
+    unit: str = "SUVbw",
+    series: str | int | None = None,
+    frame: int | None = None,
+    allow_uncorrected: bool = False,
+) -> Volume:
+    """`read_dicom` for series that have been found already; `path` is where, for messages and `meta`."""
     if unit not in (*PET_UNITS, "HU"):
         raise ReadError(f"{path}: DICOM is read as {', '.join(PET_UNITS)} or HU, not as {unit!r}")
-    with all_series(path) as found:
-        chosen, why = choose(found, "CT" if unit == "HU" else "PT", series, str(path))
-        if unit == "HU":
-            volume = ct_volume(chosen, frame)
-        else:
-            volume = pet_volume(chosen, unit, frame, allow_uncorrected)
-        return volume.with_array(
-            volume.array, source=str(path), series=_series_meta(chosen, why, found), **_files(path, volume)
-        )
+    chosen, why = choose(found, "CT" if unit == "HU" else "PT", series, str(path))
+    pet = unit != "HU"
+    volume = pet_volume(chosen, unit, frame, allow_uncorrected) if pet else ct_volume(chosen, frame)
+    return volume.with_array(
+        volume.array, source=str(path), series=_series_meta(chosen, why, found), **_files(path, volume)
+    )
 
 
 def pet_volume(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from anypet.dicom import body, header
-from anypet.dicom.decay import reference_time, undecayed_factors
+from anypet.dicom.decay import reference_times, undecayed_factors
 from anypet.dicom.header import Notes, tag_name
 from anypet.dicom.private import PHILIPS, private_text
 from anypet.errors import SUVError
@@ -224,9 +224,10 @@ def _per_remaining_dose(
     if mode == "NONE":
         factors = undecayed_factors(slices, injection, half_life, notes) / dose
         return factors, "NONE: each slice corrected here from its own acquisition to the injection", uptake
-    reference, rule = reference_time(slices, half_life, notes)
-    remaining = dose * 2.0 ** (-(reference - injection).total_seconds() / half_life)
-    return np.full(len(slices), 1.0 / remaining), f"START at {reference.isoformat(sep=' ')}: {rule}", uptake
+    references, rule = reference_times(slices, half_life, notes)
+    elapsed = np.array([(moment - injection).total_seconds() for moment in references])
+    factors = 2.0 ** (elapsed / half_life) / dose
+    return factors, f"START at {references[0].isoformat(sep=' ')}: {rule}", uptake
 
 
 def _uptake_if_known(slices: list[Dataset]) -> float | None:
