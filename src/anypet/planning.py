@@ -40,7 +40,7 @@ class Policy:
         floor: probabilities below are stored as 0.
     """
 
-    coarse_mm: float = 5.0
+    coarse_mm: float = 6.5
     fill: float = 1.4
     change: float = 0.2
     rim: float = 0.125

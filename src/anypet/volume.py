@@ -73,10 +73,10 @@ class Volume:
         return bool(np.all(v >= -0.5) and np.all(v <= np.array(self.shape) - 0.5))
 
     def same_grid(self, other: Volume, tolerance_mm: float = 1e-2) -> bool:
-        """Whether both volumes have the same shape and, to the tolerance, the same corners."""
+        """Whether both volumes have the same shape and, to the tolerance, the same ends of all three axes."""
         if self.shape != other.shape:
             return False
-        corners = np.array([[0, 0, 0], np.array(self.shape) - 1], dtype=float)
+        corners = np.vstack([np.zeros(3), np.diag(np.array(self.shape, dtype=float) - 1)])
         return bool(np.abs(self.to_mm(corners) - other.to_mm(corners)).max() <= tolerance_mm)
 
     def with_array(self, array: npt.NDArray[Any], unit: str | None = None, **meta: Any) -> Volume:

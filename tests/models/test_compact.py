@@ -75,7 +75,9 @@ def test_anchor_is_needed(model):
 
 def test_prompts_outside_of_the_window_are_harmless(model):
     embedding = model.encode(torch.zeros(1, 1, 32, 32, 32), 4.0, Anchor(0.0, (-20.0, 50.0, 16.0)))
-    prompts = WindowPrompts(np.array([[-9.0, 40, 5]]), np.array([1]), np.array([[[-5.0, -5, -5], [-2.0, -2, -2]]]))
+    prompts = WindowPrompts(
+        np.array([[-9.0, 40, 5]]), np.array([1]), np.array([[[-5.0, -5, -5], [-2.0, -2, -2]]])
+    )
     assert torch.isfinite(model.decode(embedding, prompts)).all()
 
 

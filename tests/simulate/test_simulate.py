@@ -59,7 +59,10 @@ def test_ct_shows_lungs_and_soft_tissue(study):
 
 
 def test_sides_follow_the_patient(study):
-    x = {n: study.pet.to_mm(np.argwhere(study.organs[n]).mean(0))[0] for n in ("left kidney", "right kidney", "liver")}
+    x = {
+        n: study.pet.to_mm(np.argwhere(study.organs[n]).mean(0))[0]
+        for n in ("left kidney", "right kidney", "liver")
+    }
     assert x["left kidney"] < x["right kidney"]  # R of RAS grows to the patient's right in these maps
     assert x["liver"] > x["left kidney"]
 
@@ -146,7 +149,9 @@ def test_split_never_divides_a_patient(tmp_path: Path):
     split = anatomy_split(paths)
     owners = [{p.name.split("_")[1] for p in part} for part in split.values()]
     assert sum(len(part) for part in split.values()) == 120
-    assert not (owners[0] & owners[1] or owners[0] & owners[2] or owners[1] & owners[2])
+    assert not owners[0] & owners[1]
+    assert not owners[0] & owners[2]
+    assert not owners[1] & owners[2]
 
 
 def test_body_surrounds_the_organs():
@@ -154,7 +159,14 @@ def test_body_surrounds_the_organs():
     body = make_body(anatomy, 0)
     for label in ORGANS:
         assert (body.tissue == label).sum() == (anatomy.labels == label).sum()
-    for tissue in (tissues.FAT, tissues.MUSCLE, tissues.CORTEX, tissues.MARROW, tissues.VESSEL, tissues.BOWEL):
+    for tissue in (
+        tissues.FAT,
+        tissues.MUSCLE,
+        tissues.CORTEX,
+        tissues.MARROW,
+        tissues.VESSEL,
+        tissues.BOWEL,
+    ):
         assert (body.tissue == tissue).sum() > 100
     assert body.depth_mm[body.tissue == HEART].min() > 5
 
@@ -181,6 +193,8 @@ def test_anatomies_are_read_with_their_lesion_sites(shared_data: Path):
 def test_anisotropic_label_maps_are_refused(tmp_path: Path):
     import nibabel as nib
 
-    nib.save(nib.Nifti1Image(np.zeros((5, 5, 5), dtype=np.uint8), np.diag([1, 2, 3, 1.0])), tmp_path / "a.nii.gz")
+    nib.save(
+        nib.Nifti1Image(np.zeros((5, 5, 5), dtype=np.uint8), np.diag([1, 2, 3, 1.0])), tmp_path / "a.nii.gz"
+    )
     with pytest.raises(ReadError, match="isotropic"):
         load_anatomy(tmp_path / "a.nii.gz")

@@ -56,8 +56,12 @@ def test_loss_against_monai():
     gen = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 1, 8, 8, 8, generator=gen)
     target = (torch.rand(3, 1, 8, 8, 8, generator=gen) > 0.6).float()
-    dice = DiceLoss(sigmoid=True, squared_pred=True, smooth_nr=1.0, smooth_dr=1.0, reduction="none")(logits, target)
-    ce = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean((1, 2, 3, 4))
+    dice = DiceLoss(sigmoid=True, squared_pred=True, smooth_nr=1.0, smooth_dr=1.0, reduction="none")(
+        logits, target
+    )
+    ce = torch.nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(
+        (1, 2, 3, 4)
+    )
     assert torch.allclose(dice_ce(logits, target), dice.flatten() + ce, atol=1e-5)
 
 
@@ -109,7 +113,9 @@ def test_organs_are_not_turned():
         out = augment(patch, np.random.default_rng(seed))
         assert torch.equal(out.target, patch.target)
         assert torch.isfinite(out.image).all()
-    turned = [augment(Patch(image, image > 5, 4.0, "lesion"), np.random.default_rng(s)).target for s in range(6)]
+    turned = [
+        augment(Patch(image, image > 5, 4.0, "lesion"), np.random.default_rng(s)).target for s in range(6)
+    ]
     assert any(not torch.equal(t, patch.target) for t in turned)
 
 
@@ -137,14 +143,19 @@ def test_dialogue_opens_on_the_target_and_answers_errors():
 
 def test_rough_masks_resemble_the_target():
     patch = ball(radius=10)
-    scores = [float(hard_dice(rough_mask(patch.target, np.random.default_rng(s)), patch.target[None, None])) for s in range(20)]
+    scores = [
+        float(hard_dice(rough_mask(patch.target, np.random.default_rng(s)), patch.target[None, None]))
+        for s in range(20)
+    ]
     assert 0.4 < np.mean(scores) < 0.98
 
 
 @pytest.mark.parametrize("mode", ["all", "ends"])
 def test_loop_has_gradients_everywhere(mode: str):
     net = CompactNet(CompactConfig(32, TINY["widths"], TINY["blocks"]))
-    loss, first, last = run_loop(net, [ball(), ball(radius=5)], LoopSettings(3, mode, 0.3, 0.5), np.random.default_rng(0))
+    loss, first, last = run_loop(
+        net, [ball(), ball(radius=5)], LoopSettings(3, mode, 0.3, 0.5), np.random.default_rng(0)
+    )
     loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
     assert first.shape == last.shape == (2,)

@@ -33,7 +33,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Log what the library does."),
 ) -> None:
     level = logging.INFO if verbose else logging.WARNING
@@ -55,5 +57,7 @@ def main() -> None:
     try:
         app()
     except AnyPETError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True)
+        Console(stderr=True).print(
+            f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True
+        )
         sys.exit(2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -12,11 +12,13 @@ from rich.table import Table
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the scan, the masks and the picture.")] = Path("demo"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the scan, the masks and the picture.")
+    ] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Another seed, another patient.")] = 7,
     model: Annotated[str, typer.Option(help="Model to use.")] = "default",
 ) -> None:
-    """Simulates a patient, clicks once on the liver, the brain, a kidney and a lesion, and shows the result."""
+    """Simulates a patient, clicks once on liver, brain, a kidney and a lesion, and shows the result."""
     import numpy as np
 
     from anypet import Session, io
@@ -27,10 +29,14 @@ def demo(
 
     console = Console()
     output.mkdir(parents=True, exist_ok=True)
-    console.print("1. A patient made of simple shapes, injected with FDG, is scanned (simulated, no data needed).")
+    console.print(
+        "1. A patient made of simple shapes, injected with FDG, is scanned (simulated, no data needed)."
+    )
     study = simulate(analytic_anatomy(seed), seed, "FDG", most_lesions=6)
     io.write(study.pet, output / "pet.nii.gz")
-    targets = {name: study.organs[name] for name in ("liver", "brain", "left kidney") if name in study.organs}
+    targets: dict[str, Any] = {
+        name: study.organs[name] for name in ("liver", "brain", "left kidney") if name in study.organs
+    }
     if study.lesions:
         targets["lesion"] = max(study.lesions, key=lambda mask: int(mask.sum()))
 
@@ -38,7 +44,6 @@ def demo(
     session = Session(study.pet, model=model)
     table = Table("object", "click (i, j, k)", "volume mL", "true mL", "DSC", "SUVmax", "SUVmean", "seconds")
     rng = np.random.default_rng(seed)
-    clicks = []
     for name, truth in targets.items():
         click = first_click(truth, rng, tuple(study.pet.spacing))
         session.new_object(name)
@@ -51,10 +56,11 @@ def demo(
             name, str(click), f"{mask.sum() * ml:.0f}", f"{truth.sum() * ml:.0f}", f"{dice(mask, truth):.2f}",
             f"{suv.max():.1f}", f"{suv.mean():.1f}", f"{seconds:.2f}",
         )  # fmt: skip
-        clicks.append(click)
     console.print(table)
     io.write(session.labels, output / "objects.nii.gz")
     picture = output / "objects.png"
-    mip_figure(study.pet, {name: o.mask for name, o in session.objects.items()}, picture, prompts=clicks)
+    objects = session.objects
+    masks = {name: objects[name].mask for name in targets}
+    mip_figure(study.pet, masks, picture, {name: objects[name].prompts for name in targets})
     console.print(f"3. Scan {output / 'pet.nii.gz'}, labels {output / 'objects.nii.gz'}, picture {picture}.")
     console.print("Your own scan: anypet segment SCAN --point i,j,k -o mask.nii.gz --png picture.png")

@@ -41,7 +41,8 @@ def simulate(
     output.mkdir(parents=True, exist_ok=True)
     console = Console(stderr=True)
     pictures = []
-    for source in anatomy or [None]:
+    sources: list[Path | None] = list(anatomy) if anatomy else [None]
+    for source in sources:
         for index in range(number):
             person = load_anatomy(source) if source else analytic_anatomy(seed + index)
             with console.status(f"simulating {person.name}"):
@@ -82,7 +83,9 @@ def _preview(pictures: list, path: Path) -> None:  # type: ignore[type-arg]
     figure = Figure(figsize=(2.6 * len(shown), 6), layout="constrained")
     for axes, (title, pet) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         mip = pet.array.max(axis=1)[::-1].T
-        axes.imshow(mip, origin="lower", cmap="gray_r", vmin=0, vmax=8, aspect=pet.spacing[2] / pet.spacing[0])
+        axes.imshow(
+            mip, origin="lower", cmap="gray_r", vmin=0, vmax=8, aspect=pet.spacing[2] / pet.spacing[0]
+        )
         axes.set_title(title, fontsize=7)
         axes.set_axis_off()
     figure.savefig(path, dpi=130)

@@ -18,13 +18,20 @@ def train(
     settings: Annotated[str, typer.Argument(help="Packaged settings (compact) or the path of a .yaml file.")],
     minutes: Annotated[float, typer.Option(help="Time budget; earlier, resumed time counts.")] = 60.0,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path("runs/compact"),
-    pool: Annotated[Path, typer.Option(help="Folder of simulated patches; filled where it is not full.")] = Path("pool"),
+    pool: Annotated[
+        Path, typer.Option(help="Folder of simulated patches; filled where it is not full.")
+    ] = Path("pool"),
     data: Annotated[
-        Path | None, typer.Option(help="Folder with anatomy/ and sts/ (default: ANYPET_DATA; none: analytic anatomy).")
+        Path | None,
+        typer.Option(help="Folder with anatomy/ and sts/ (default: ANYPET_DATA; none: analytic anatomy)."),
     ] = None,
-    start: Annotated[Path | None, typer.Option("--from", help="Weights (.safetensors) to start from.")] = None,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Weights (.safetensors) to start from.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
-    fold: Annotated[int | None, typer.Option(help="Leave out this fold of the real patients (cross-validation).")] = None,
+    fold: Annotated[
+        int | None, typer.Option(help="Leave out this fold of the real patients (cross-validation).")
+    ] = None,
     studies: Annotated[int | None, typer.Option(help="Simulated studies in the pool.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Overrides the settings.")] = None,
     real_share: Annotated[float | None, typer.Option(help="Overrides the settings.")] = None,
@@ -32,7 +39,7 @@ def train(
     workers: Annotated[int, typer.Option(help="Processes that simulate while training begins.")] = 2,
     threads: Annotated[int, typer.Option(help="Threads of the training itself (0 = torch's choice).")] = 0,
 ) -> None:
-    """Trains the compact network on simulated PET, and on the real training patients where they are at hand."""
+    """Trains the compact network on simulated PET, and on real training patients where they are at hand."""
     import torch
 
     from anypet.evaluation.cases import data_folder
@@ -41,7 +48,9 @@ def train(
     from anypet.training.run import Run
 
     console = Console(stderr=True)
-    chosen = load_settings(settings, studies=studies, learning_rate=learning_rate, real_share=real_share, seed=seed)
+    chosen = load_settings(
+        settings, studies=studies, learning_rate=learning_rate, real_share=real_share, seed=seed
+    )
     if threads:
         torch.set_num_threads(threads)
     try:
@@ -50,7 +59,9 @@ def train(
         if data is not None:
             raise
         folder = None
-        console.print("no data folder: training on the analytic anatomy alone (set ANYPET_DATA for real anatomies)")
+        console.print(
+            "no data folder: training on the analytic anatomy alone (set ANYPET_DATA for real anatomies)"
+        )
     patches = Pool(_fill(pool, folder, chosen, workers), chosen.window)
     run = Run(output, chosen, patches, _real_cases(folder, fold, chosen), start)
     if resume:
@@ -60,11 +71,14 @@ def train(
         task = bars.add_task("training", total=minutes * 60)
 
         def report(progress: Any) -> None:
-            text = f"step {progress.step}  loss {progress.loss:.3f}  DSC {progress.dice_first:.2f} > {progress.dice_last:.2f}"
+            scores = f"DSC {progress.dice_first:.2f} > {progress.dice_last:.2f}"
+            text = f"step {progress.step}  loss {progress.loss:.3f}  {scores}"
             bars.update(task, completed=progress.seconds, description=f"{text}  pool {len(patches)}")
 
         run.train(minutes, report)
-    console.print(f"weights: {output / 'weights.safetensors'} after {run.progress.step} steps; curve: {output / 'curve.png'}")
+    console.print(
+        f"{run.progress.step} steps; weights: {output / 'weights.safetensors'}, curve: {output / 'curve.png'}"
+    )
 
 
 def _fill(pool: Path, folder: Path | None, settings: Any, workers: int) -> Path:

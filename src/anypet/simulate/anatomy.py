@@ -1,4 +1,4 @@
-"""Anatomies to simulate from: organ label maps of patients, or a small analytic one that the package carries."""
+"""Anatomies to simulate from: organ label maps of patients, or the analytic one that the package carries."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def load_anatomy(path: str | Path) -> Anatomy:
     labels = np.asarray(image.dataobj)
     spacing = np.asarray(image.header.get_zooms()[:3], dtype=float)
     if labels.ndim != 3 or np.ptp(spacing) > 1e-3:
-        raise ReadError(f"{path}: an anatomy is a 3D label map on an isotropic grid, got {labels.shape} at {spacing} mm")
+        raise ReadError(
+            f"{path}: an anatomy is a 3D label map on an isotropic grid, got {labels.shape} at {spacing} mm"
+        )
     name = path.name.removesuffix(".gz").removesuffix(".nii")
     sites = np.array(_clicks(path.parent).get(name, {}).get("tumor", []), dtype=float).reshape(-1, 3)
     tracer = {"fdg": "FDG", "psma": "PSMA"}.get(name.split("_")[0])
@@ -100,7 +102,9 @@ def anatomy_split(paths: Iterable[Path]) -> dict[str, list[Path]]:
     return split
 
 
-def _ellipsoid(grid: list[npt.NDArray[Any]], centre: tuple[float, ...], radii: tuple[float, ...]) -> npt.NDArray[Any]:
+def _ellipsoid(
+    grid: list[npt.NDArray[Any]], centre: tuple[float, ...], radii: tuple[float, ...]
+) -> npt.NDArray[Any]:
     return sum(((g - c) / r) ** 2 for g, c, r in zip(grid, centre, radii, strict=True)) < 1.0  # type: ignore[return-value]
 
 

@@ -7,6 +7,7 @@ simulated scan has what a real one has: edges against air, cold fat, warm marrow
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +48,7 @@ class Body:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where things are: extents of the organs in mm from the grid's corner, with defaults where one is missing."""
+    """Where things are: extents of the organs in mm from the grid's corner, with defaults."""
 
     axes: tuple[Array, Array, Array]
     lungs: Array  # (2, 3) low and high corner
@@ -80,12 +81,16 @@ def _frame(labels: Array, axes: tuple[Array, Array, Array]) -> _Frame:
         abdomen = np.array([lungs[0] - [0, 0, 150], [lungs[1, 0], lungs[1, 1], lungs[0, 2] + 40]])
     bladder = _extent(labels, [organs.BLADDER], axes, least=60)
     middle = (lungs[0, 0] + lungs[1, 0]) / 2
-    centre = bladder.mean(0) if bladder is not None else np.array([middle, lungs.mean(0)[1] + 5, lungs[0, 2] - 320])
+    centre = (
+        bladder.mean(0)
+        if bladder is not None
+        else np.array([middle, lungs.mean(0)[1] + 5, lungs[0, 2] - 320])
+    )
     brain = _extent(labels, [organs.BRAIN], axes)
     return _Frame(axes, lungs, abdomen, centre, brain, float(middle))
 
 
-def _profile(z: Array, stations: list[tuple[float, ...]]) -> Array:
+def _profile(z: Array, stations: Sequence[tuple[float, ...]]) -> Array:
     """Linear interpolation in z, smoothed over 30 mm, of rows (z, value, value, ...) -> (len(z), values)."""
     table = np.array(sorted(stations))
     step = z[1] - z[0]
@@ -97,7 +102,9 @@ def _warp(rng: np.random.Generator, shape: tuple[int, ...], amount: float, cells
     """A slowly varying field for irregular outlines."""
     coarse = rng.normal(size=[max(2, n // cells) for n in shape]).astype(np.float32)
     zoom = [n / c for n, c in zip(shape, coarse.shape, strict=True)]
-    return amount * ndimage.zoom(coarse, zoom, order=1, grid_mode=True, mode="nearest")[tuple(map(slice, shape))]
+    return (
+        amount * ndimage.zoom(coarse, zoom, order=1, grid_mode=True, mode="nearest")[tuple(map(slice, shape))]
+    )
 
 
 def _tube(grid: list[Array], z: Array, path: list[tuple[float, float, float]], radius: float) -> Array:
@@ -166,12 +173,16 @@ def _trunk(frame: _Frame, grid: list[Array], rng: np.random.Generator) -> Array:
     ]
     p = _profile(z, stations).astype(np.float32)
     exponent = 2.4
-    shape = np.abs((grid[0] - p[:, 0]) / p[:, 2]) ** exponent + np.abs((grid[1] - p[:, 1]) / p[:, 3]) ** exponent
+    shape = (
+        np.abs((grid[0] - p[:, 0]) / p[:, 2]) ** exponent + np.abs((grid[1] - p[:, 1]) / p[:, 3]) ** exponent
+    )
     inside = shape < 1 + _warp(rng, np.broadcast_shapes(*(g.shape for g in grid)), 0.05, 14)
     return inside & (z > bladder[2] - 70) & (z < head_z + 145)
 
 
-def _limbs(frame: _Frame, grid: list[Array], rng: np.random.Generator) -> tuple[Array, list[tuple[Array, Array]]]:
+def _limbs(
+    frame: _Frame, grid: list[Array], rng: np.random.Generator
+) -> tuple[Array, list[tuple[Array, Array]]]:
     """Legs and arms (raised or beside the body) -> (mask, the bones' ends)."""
     lo, hi = frame.lungs
     bladder = frame.bladder
@@ -194,7 +205,9 @@ def _limbs(frame: _Frame, grid: list[Array], rng: np.random.Generator) -> tuple[
         else:
             elbow = shoulder + [side * rng.uniform(45, 75), rng.uniform(-30, 10), -300.0]
             hand = elbow + [-side * rng.uniform(0, 40), rng.uniform(10, 60), -250.0]
-        mask |= _capsule(grid, shoulder, elbow, arm * 1.25, arm) | _capsule(grid, elbow, hand, arm * 0.95, arm * 0.65)
+        mask |= _capsule(grid, shoulder, elbow, arm * 1.25, arm) | _capsule(
+            grid, elbow, hand, arm * 0.95, arm * 0.65
+        )
         bones += [(shoulder, elbow), (elbow, hand)]
     return mask, bones
 
@@ -213,7 +226,9 @@ def _spine_path(frame: _Frame) -> list[tuple[float, float, float]]:
     ]
 
 
-def _bones(tissue: Array, frame: _Frame, grid: list[Array], limbs: list[tuple[Array, Array]], lung_mm: Array) -> Array:
+def _bones(
+    tissue: Array, frame: _Frame, grid: list[Array], limbs: list[tuple[Array, Array]], lung_mm: Array
+) -> Array:
     """Skeleton as a mask: spine, ribs, pelvis, skull, long bones."""
     z = frame.axes[2]
     path = _spine_path(frame)
@@ -226,8 +241,15 @@ def _bones(tissue: Array, frame: _Frame, grid: list[Array], limbs: list[tuple[Ar
     bone |= _capsule(grid, sternum, sternum + [0, -28, 120], 12, 15)
     # pelvis: two curved plates and the hip sockets
     c = frame.bladder + [0, -35, 45]
-    shell = np.sqrt(((grid[0] - c[0]) / 118) ** 2 + ((grid[1] - c[1]) / 72) ** 2 + ((grid[2] - c[2]) / 105) ** 2)
-    wings = (np.abs(shell - 1) < 0.085) & (np.abs(grid[0] - c[0]) > 32) & (grid[2] > c[2] - 70) & (grid[1] < c[1] + 45)
+    shell = np.sqrt(
+        ((grid[0] - c[0]) / 118) ** 2 + ((grid[1] - c[1]) / 72) ** 2 + ((grid[2] - c[2]) / 105) ** 2
+    )
+    wings = (
+        (np.abs(shell - 1) < 0.085)
+        & (np.abs(grid[0] - c[0]) > 32)
+        & (grid[2] > c[2] - 70)
+        & (grid[1] < c[1] + 45)
+    )
     bone |= wings & (grid[2] < c[2] + 75)
     for side in (-1.0, 1.0):
         socket = frame.bladder + [side * 86, -12, -22]
@@ -255,11 +277,19 @@ def _vessels(frame: _Frame, grid: list[Array], rng: np.random.Generator) -> Arra
         groin = np.array([b[0] + side * 72, b[1] + 25, b[2] - 25])
         mask |= _capsule(grid, np.array([x, lo[1] + 76, split]), groin, 8, 7)
         mask |= _capsule(grid, groin, groin + [side * 8, -30, -330], 7, 5)
-        mask |= _capsule(grid, np.array([x + side * 22, lo[1] + 85, hi[2] - 60]), np.array([x + side * 30, lo[1] + 85, hi[2] + 130]), 6, 5)
+        mask |= _capsule(
+            grid,
+            np.array([x + side * 22, lo[1] + 85, hi[2] - 60]),
+            np.array([x + side * 30, lo[1] + 85, hi[2] + 130]),
+            6,
+            5,
+        )
     return mask
 
 
-def _gut_and_ureters(tissue: Array, frame: _Frame, grid: list[Array], free: Array, rng: np.random.Generator) -> None:
+def _gut_and_ureters(
+    tissue: Array, frame: _Frame, grid: list[Array], free: Array, rng: np.random.Generator
+) -> None:
     """Paints bowel loops (level sets of a random field) and ureters into `tissue`."""
     z = frame.axes[2]
     low, high = frame.bladder[2] - 10, frame.abdomen[0, 2] + 110
@@ -292,7 +322,12 @@ def make_body(anatomy: Anatomy, seed: int) -> Body:
     skin_fat = rng.uniform(6, 32)
     warp = 1 + _warp(rng, labels.shape, 0.35, 12)
     tissue[inside & (depth < skin_fat * warp)] = FAT
-    cavity = inside & (depth > skin_fat + 16) & (grid[2] < frame.lungs[0, 2] + 90) & (grid[2] > frame.bladder[2] - 45)
+    cavity = (
+        inside
+        & (depth > skin_fat + 16)
+        & (grid[2] < frame.lungs[0, 2] + 90)
+        & (grid[2] > frame.bladder[2] - 45)
+    )
     cavity &= grid[1] > frame.lungs[0, 1] + 30
     tissue[cavity] = FAT
     _gut_and_ureters(tissue, frame, grid, cavity & ~is_organ, rng)

@@ -43,7 +43,7 @@ def _random_rotation(gen: torch.Generator) -> torch.Tensor:
 def signed_distance(
     gen: torch.Generator, shape: tuple[int, ...], centre: torch.Tensor, radius: float, upright: bool
 ) -> torch.Tensor:
-    """About the signed distance in voxels (negative inside) to a random lobulated shape of this mean radius."""
+    """About the signed distance in voxels (negative inside) to a random lobulated shape of this radius."""
     axes = [torch.arange(n, device=gen.device).float() for n in shape]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1) - centre
     lobes = 1 if chance(gen, 0.45) else int(uniform(gen, 2, 6))
@@ -65,7 +65,9 @@ def signed_distance(
     return field + rough * smooth_noise(gen, shape, max(2.0, radius * uniform(gen, 0.5, 1.0)))
 
 
-def fill(gen: torch.Generator, distance: torch.Tensor, radius: float, hot: float, background: float) -> torch.Tensor:
+def fill(
+    gen: torch.Generator, distance: torch.Tensor, radius: float, hot: float, background: float
+) -> torch.Tensor:
     """SUV inside: even, patchy, necrotic or cold; `background` is the SUV around it."""
     shape = tuple(distance.shape)
     fine = torch.exp(uniform(gen, 0.05, 0.25) * smooth_noise(gen, shape, 3))
@@ -86,11 +88,16 @@ def fill(gen: torch.Generator, distance: torch.Tensor, radius: float, hot: float
 
 
 def lesion_at(
-    gen: torch.Generator, body: Body, tissue: torch.Tensor, image: torch.Tensor, centre: torch.Tensor, volume_ml: float
+    gen: torch.Generator,
+    body: Body,
+    tissue: torch.Tensor,
+    image: torch.Tensor,
+    centre: torch.Tensor,
+    volume_ml: float,
 ) -> Lesion | None:
     """Makes one lesion around a voxel; None where the body leaves it less than half a voxel."""
     radius = (volume_ml * 1000 * 3 / (4 * math.pi)) ** (1 / 3) / body.spacing
-    reach = int(math.ceil(radius * 2.6 + 2))
+    reach = math.ceil(radius * 2.6 + 2)
     c = [round(float(v)) for v in centre]
     box = tuple(slice(max(0, v - reach), min(n, v + reach + 1)) for v, n in zip(c, tissue.shape, strict=True))
     local = tissue[box]
@@ -143,7 +150,9 @@ def _hot_level(gen: torch.Generator, around: float) -> float:
     return min(60.0, max(level, around * uniform(gen, 1.4, 3.0), 0.9))
 
 
-def draw_lesions(body: Body, anatomy: Anatomy, image: torch.Tensor, gen: torch.Generator, most: int = 12) -> list[Lesion]:
+def draw_lesions(
+    body: Body, anatomy: Anatomy, image: torch.Tensor, gen: torch.Generator, most: int = 12
+) -> list[Lesion]:
     """A patient's lesions, drawn at real lesion sites, in liver and marrow, in muscle and fat, in chains."""
     tissue = torch.from_numpy(body.tissue).to(gen.device)
     count = int(uniform(gen, 1, most + 1))
@@ -181,7 +190,9 @@ def _sites(
     }
     while len(sites) < count:
         if not sites or chance(gen, 0.45):
-            kind = "soft" if not sites or chance(gen, 0.5) else ("bone", "liver", "any")[int(uniform(gen, 0, 3))]
+            kind = (
+                "soft" if not sites or chance(gen, 0.5) else ("bone", "liver", "any")[int(uniform(gen, 0, 3))]
+            )
             pool = pools[kind] if len(pools[kind]) else pools["any"]
             site = pool[int(uniform(gen, 0, len(pool)))].float()
         elif len(real) and chance(gen, 0.6):

@@ -76,7 +76,7 @@ def simulate(
     Args:
         anatomy: organs to start from.
         seed: same seed, same study.
-        tracer: "FDG", "PSMA" or "random"; None draws FDG or PSMA as the anatomy's study was, or random (1 in 4).
+        tracer: "FDG", "PSMA" or "random"; None takes the tracer of the anatomy's study, or random (1 in 4).
         device: where the image is computed.
         scanner_grid: sample the PET on the scanner's own anisotropic grid, not the anatomy's.
         most_lesions: upper bound on the number of lesions.

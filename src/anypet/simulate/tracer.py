@@ -149,7 +149,9 @@ def _kidneys(image: torch.Tensor, tissue: torch.Tensor, spacing: float, gen: tor
     if box is None:
         return image
     mask = tissue[box] == organs.KIDNEYS
-    pelvis = _inner(mask, uniform(gen, 8.0, 13.0) / spacing) & (smooth_noise(gen, tuple(mask.shape), 3) > -0.5)
+    pelvis = _inner(mask, uniform(gen, 8.0, 13.0) / spacing) & (
+        smooth_noise(gen, tuple(mask.shape), 3) > -0.5
+    )
     factor = log_uniform(gen, 1.5, 7.0) if chance(gen, 0.6) else uniform(gen, 0.5, 1.2)
     image[box] = torch.where(pelvis, image[box] * factor, image[box])
     return image

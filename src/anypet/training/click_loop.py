@@ -1,4 +1,4 @@
-"""The click loop of Algorithm 1 of the SegAnyPET paper: every prompt answers the error of the mask before it."""
+"""The click loop of Algorithm 1 of the SegAnyPET paper: every prompt answers the error before it."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class LoopSettings:
     gradient_clicks: str
     box_share: float
     previous_share: float
+    repeat_share: float = 0.0
 
 
 def open_dialogue(patch: Patch, rng: np.random.Generator, box_share: float) -> Dialogue:
@@ -48,7 +49,8 @@ def open_dialogue(patch: Patch, rng: np.random.Generator, box_share: float) -> D
         hi = np.array([s.stop - 1 for s in box]) + rng.uniform(-0.5, 3, 3)
         centre = (lo + hi) / 2
         inner = tuple(
-            slice(max(0, int(c - (h - c) / 2)), int(c + (h - c) / 2) + 1) for c, h in zip(centre, hi, strict=True)
+            slice(max(0, int(c - (h - c) / 2)), int(c + (h - c) / 2) + 1)
+            for c, h in zip(centre, hi, strict=True)
         )
         suv = float(np.percentile(patch.image[inner].numpy(), 75)) if patch.image[inner].numel() else 1.0
         return Dialogue([], [], (lo.tolist(), hi.tolist()), tuple(centre), suv)
@@ -57,12 +59,27 @@ def open_dialogue(patch: Patch, rng: np.random.Generator, box_share: float) -> D
     return Dialogue([click], [1], None, click, suv)
 
 
+def _lumps(shape: tuple[int, ...], rng: np.random.Generator, cells: int) -> Tensor:
+    """A smooth random field (1, 1, D, H, W), about standard normal."""
+    coarse = torch.from_numpy(rng.standard_normal((1, 1, cells, cells, cells), dtype=np.float32))
+    field = F.interpolate(coarse, size=shape, mode="trilinear", align_corners=True)
+    return field / field.std().clamp_min(1e-3)
+
+
 def rough_mask(target: Tensor, rng: np.random.Generator) -> Tensor:
-    """Logits of a mask as a coarse pass leaves it: blurred, swollen or shrunken, with lumps missing or added."""
+    """Logits of a mask as a coarse pass leaves it: blurred, shrunken or swollen, with gaps and leaks."""
     n = target.shape[-1]
     coarse = int(rng.integers(8, 25))
     small = F.interpolate(target.float()[None, None], size=(coarse,) * 3, mode="area")
-    small = small + float(rng.uniform(0.0, 0.35)) * torch.from_numpy(
+    shape = tuple(small.shape[2:])
+    if rng.random() < 0.5:  # what a first click leaves out of a large object
+        small = small * torch.sigmoid(
+            3 * (_lumps(shape, rng, int(rng.integers(2, 5))) + float(rng.uniform(-0.5, 1.5)))
+        )
+    if rng.random() < 0.25:  # a leak
+        leak = torch.sigmoid(4 * (_lumps(shape, rng, int(rng.integers(3, 7))) - float(rng.uniform(0.8, 1.6))))
+        small = torch.maximum(small, leak)
+    small = small + float(rng.uniform(0.0, 0.25)) * torch.from_numpy(
         rng.standard_normal(tuple(small.shape), dtype=np.float32)
     )
     logits = F.interpolate(small, size=(n, n, n), mode="trilinear", align_corners=False)
@@ -97,7 +114,9 @@ def encode(net: CompactNet, patches: list[Patch], talks: list[Dialogue]) -> list
     return net.encoder(channels.contiguous(memory_format=torch.channels_last_3d))
 
 
-def decode(net: CompactNet, features: list[Tensor], talks: list[Dialogue], previous: list[Tensor | None]) -> Tensor:
+def decode(
+    net: CompactNet, features: list[Tensor], talks: list[Dialogue], previous: list[Tensor | None]
+) -> Tensor:
     """Logits (B, 1, N, N, N) of a batch."""
     rows = [
         prompt_channels(
@@ -115,7 +134,7 @@ def decode(net: CompactNet, features: list[Tensor], talks: list[Dialogue], previ
 def run_loop(
     net: CompactNet, patches: list[Patch], settings: LoopSettings, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass of the loop over a batch -> (loss with gradient, DSC after the first, DSC after the last prompt)."""
+    """One pass of the loop over a batch -> (loss with gradient, DSC after the first and the last turn)."""
     talks = [open_dialogue(p, rng, settings.box_share) for p in patches]
     target = torch.stack([p.target for p in patches])[:, None].float()
     previous: list[Tensor | None] = [
@@ -137,6 +156,7 @@ def run_loop(
             first = hard_dice(seen, target)
         if turn + 1 < count:
             for patch, row, talk in zip(patches, seen, talks, strict=True):
-                answer(patch, row[0], talk, rng)
+                if rng.random() >= settings.repeat_share:
+                    answer(patch, row[0], talk, rng)
             previous = list(seen[:, None])
     return torch.stack(losses).mean(), first, hard_dice(logits.detach(), target)

@@ -27,6 +27,7 @@ class Settings(pydantic.BaseModel):
             a gradient, which halves the cost of a step.
         box_share: patches that start with a box in place of a click.
         previous_share: patches that start with a click and a coarse mask, as the fine pass of a session does.
+        repeat_share: turns of the loop without a new click: the network refines its own mask.
         seed: of everything random.
     """
 
@@ -49,6 +50,7 @@ class Settings(pydantic.BaseModel):
     gradient_clicks: str = pydantic.Field("ends", pattern="^(all|ends)$")
     box_share: float = pydantic.Field(0.08, ge=0, le=1)
     previous_share: float = pydantic.Field(0.3, ge=0, le=1)
+    repeat_share: float = pydantic.Field(0.25, ge=0, le=1)
     seed: int = 0
 
     @property
@@ -71,7 +73,9 @@ def load_settings(source: str | Path, **overrides: object) -> Settings:
         packaged = resources.files("anypet.training") / "configs" / f"{source}.yaml"
         if not packaged.is_file():
             known = [p.name for p in (resources.files("anypet.training") / "configs").iterdir()]
-            raise AnyPETError(f"no settings named {source!r}; packaged: {known}, or give the path of a .yaml file")
+            raise AnyPETError(
+                f"no settings named {source!r}; packaged: {known}, or give the path of a .yaml file"
+            )
         text = packaged.read_text()
     try:
         fields = yaml.safe_load(text) or {}

@@ -25,7 +25,9 @@ from anypet.volume import Volume
 log = logging.getLogger(__name__)
 
 
-def study_patches(study: Study, size: int, count: int, rng: np.random.Generator, organ_share: float) -> list[Patch]:
+def study_patches(
+    study: Study, size: int, count: int, rng: np.random.Generator, organ_share: float
+) -> list[Patch]:
     """Patches of one study: targets drawn so that small lesions are not drowned by livers."""
     organs = [_cropped(mask, study.truth_affine) for mask in study.organs.values()]
     lesions = [_placed(v.occupancy.cpu().numpy(), v.box, study.truth_affine) for v in study.soft_lesions]

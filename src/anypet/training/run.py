@@ -59,7 +59,12 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, pool: Pool, real: RealCases | None = None, start: Path | None = None
+        self,
+        folder: Path,
+        settings: Settings,
+        pool: Pool,
+        real: RealCases | None = None,
+        start: Path | None = None,
     ):
         torch.manual_seed(settings.seed)
         self.folder, self.settings, self.pool, self.real = folder, settings, pool, real
@@ -74,7 +79,11 @@ class Run:
         self.rng = np.random.default_rng(settings.seed)
         self.progress = Progress()
         self.loop = LoopSettings(
-            settings.clicks, settings.gradient_clicks, settings.box_share, settings.previous_share
+            settings.clicks,
+            settings.gradient_clicks,
+            settings.box_share,
+            settings.previous_share,
+            settings.repeat_share,
         )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "settings.json").write_text(json.dumps(settings.model_dump(), indent=1))
@@ -147,7 +156,9 @@ class Run:
             writer = csv.writer(handle)
             if new:
                 writer.writerow(["step", "minutes", "loss", "dice_first", "dice_last"])
-            means = [float(np.mean([getattr(r, k) for r in rows])) for k in ("loss", "dice_first", "dice_last")]
+            means = [
+                float(np.mean([getattr(r, k) for r in rows])) for k in ("loss", "dice_first", "dice_last")
+            ]
             writer.writerow([rows[-1].step, f"{rows[-1].seconds / 60:.2f}", *(f"{m:.4f}" for m in means)])
 
     def save_checkpoint(self) -> None:

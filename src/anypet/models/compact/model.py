@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,9 @@ class CompactModel(PromptableModel):
 
 
 def build(
-    state_dict: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, device: str | torch.device = "cpu"
+    state_dict: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    device: str | torch.device = "cpu",
 ) -> CompactModel:
     """Weights and their metadata (`config`: JSON of `CompactConfig`) -> model.
 
@@ -81,7 +84,8 @@ def build(
     """
     metadata = metadata or {}
     fields = json.loads(metadata.get("config", "{}"))
-    config = CompactConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    config = CompactConfig(**sizes)
     net = CompactNet(config)
     own = net.state_dict()
     missing, unexpected = sorted(own.keys() - state_dict.keys()), sorted(state_dict.keys() - own.keys())

@@ -8,6 +8,7 @@ every scale, which is a fraction of the work.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -58,9 +59,10 @@ class Encoder(nn.Module):
         super().__init__()
         w = config.widths
         self.stem = nn.Conv3d(IMAGE_CHANNELS, w[0], 3, padding=1)
-        self.downs = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in zip(w[:-1], w[1:], strict=True))
+        self.downs = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in pairwise(w))
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(width) for _ in range(n))) for width, n in zip(w[1:], config.blocks, strict=True)
+            nn.Sequential(*(Block(width) for _ in range(n)))
+            for width, n in zip(w[1:], config.blocks, strict=True)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -81,7 +83,7 @@ class Decoder(nn.Module):
             nn.Conv3d(PROMPT_CHANNELS, width, 3 if level else 1, padding=1 if level else 0)
             for level, width in enumerate(w)
         )
-        self.ups = nn.ModuleList(nn.Conv3d(b, a, 1, bias=False) for a, b in zip(w[:-1], w[1:], strict=True))
+        self.ups = nn.ModuleList(nn.Conv3d(b, a, 1, bias=False) for a, b in pairwise(w))
         self.blocks = nn.ModuleList(Block(width) for width in w[1:])
         self.norm = nn.GroupNorm(8, w[0])
         self.mix = nn.Conv3d(w[0], w[0], 3, padding=1)
@@ -131,7 +133,7 @@ def closeness(points: Tensor, size: int, reach: float) -> Tensor:
 
 
 def image_channels(suv: Tensor, anchor_suv: Tensor, anchor_point: Tensor, spacing: Tensor) -> Tensor:
-    """SUV windows (B, 1, N, N, N), anchors' SUV (B,), points (B, 3) and spacing mm (B,) -> (B, 4, N, N, N)."""
+    """SUV (B, 1, N, N, N), anchors' SUV (B,) and place (B, 3), spacing mm (B,) -> (B, 4, N, N, N)."""
     size = suv.shape[-1]
     scale = anchor_suv.clamp_min(0.1).reshape(-1, 1, 1, 1, 1)
     near = torch.stack([closeness(p[None], size, RANGES[1]) for p in anchor_point])[:, None]
@@ -152,7 +154,10 @@ def prompt_channels(
     maps = [closeness(points[labels == wanted], size, reach) for wanted in (1, 0) for reach in RANGES]
     box = torch.zeros(size, size, size, device=points.device)
     for lo, hi in boxes:
-        cut = [slice(max(0, int(torch.ceil(a - 0.5))), max(0, int(b + 0.5) + 1)) for a, b in zip(lo, hi, strict=True)]
+        cut = [
+            slice(max(0, int(torch.ceil(a - 0.5))), max(0, int(b + 0.5) + 1))
+            for a, b in zip(lo, hi, strict=True)
+        ]
         box[tuple(cut)] = 1.0
     if previous is None:
         mask, known = torch.zeros_like(box), torch.zeros_like(box)

@@ -1,0 +1,87 @@
+"""`anypet train`, `anypet simulate` and `anypet data` from the outside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from anypet.cli.data import SOURCES, data
+from anypet.cli.simulate import simulate
+from anypet.cli.train import train
+from anypet.errors import AnyPETError
+
+runner = CliRunner()
+
+
+def app_of(command) -> typer.Typer:
+    app = typer.Typer()
+    app.command()(command)
+    return app
+
+
+def test_train_from_nothing_but_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("ANYPET_DATA", raising=False)
+    settings = tmp_path / "tiny.yaml"
+    settings.write_text(
+        "window: 32\nwidths: [8, 8, 8, 8, 8]\nblocks: [1, 1, 1, 1]\nbatch: 1\nclicks: 1\n"
+        "studies: 1\nwindows_per_study: 4\n"
+    )
+    arguments = [
+        str(settings),
+        "--minutes",
+        "0.02",
+        "-o",
+        str(tmp_path / "run"),
+        "--pool",
+        str(tmp_path / "pool"),
+    ]
+    result = runner.invoke(app_of(train), [*arguments, "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+    again = runner.invoke(app_of(train), [*arguments, "--resume", "--minutes", "0.04"])
+    assert again.exit_code == 0, again.output
+
+
+def test_train_names_a_missing_data_folder(tmp_path: Path):
+    result = runner.invoke(
+        app_of(train), ["compact", "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path / "run")]
+    )
+    assert isinstance(result.exception, AnyPETError)
+    assert "nowhere" in str(result.exception)
+
+
+def test_simulate_writes_a_study_and_a_preview(tmp_path: Path):
+    result = runner.invoke(
+        app_of(simulate), ["-o", str(tmp_path), "--tracer", "psma", "--preview", "--seed", "2"]
+    )
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "analytic-2-2"
+    facts = json.loads((folder / "study.json").read_text())
+    assert facts["tracer"] == "PSMA"
+    pet, organs = (np.asarray(nib.load(folder / f"{n}.nii.gz").dataobj) for n in ("PET", "organs"))
+    assert pet.shape == organs.shape
+    assert set(np.unique(organs)) == {0, *map(int, facts["organs"])}
+    assert (tmp_path / "preview.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cause"), [(["--tracer", "water"], "water"), (["--anatomy", "no.nii.gz"], "no.nii.gz")]
+)
+def test_simulate_refuses(tmp_path: Path, arguments: list[str], cause: str):
+    result = runner.invoke(app_of(simulate), ["-o", str(tmp_path / "out"), *arguments])
+    assert isinstance(result.exception, AnyPETError)
+    assert cause in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_sources():
+    listed = json.loads(runner.invoke(data, ["sources", "--json"]).output)
+    assert [s["name"] for s in listed] == [s.name for s in SOURCES]
+    assert all(s["home"].startswith("https://") for s in listed)
+    assert "TCIA" in runner.invoke(data, ["sources"]).output
