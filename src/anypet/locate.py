@@ -26,12 +26,12 @@ def nearest_voxel(volume: Volume, mm: npt.ArrayLike) -> tuple[int, int, int]:
 
 
 def suv_at(volume: Volume, mm: npt.ArrayLike) -> float:
-    """SUV at a point (RAS mm), trilinear, the outermost voxels continued; 0 where it is not a number."""
+    """SUV at a point (RAS mm), trilinear, outermost voxels continued; not a number counts as 0."""
     voxel = np.clip(volume.to_voxel(mm), 0, np.array(volume.shape) - 1)
     start = np.floor(voxel).astype(int)
     crop = volume.array[tuple(slice(s, s + 2) for s in start)].astype(np.float64)
-    value = ndimage.map_coordinates(crop, (voxel - start)[:, None], order=1, mode="nearest")[0]
-    return float(value) if np.isfinite(value) else 0.0
+    crop = np.nan_to_num(crop, nan=0.0, posinf=0.0, neginf=0.0)
+    return float(ndimage.map_coordinates(crop, (voxel - start)[:, None], order=1, mode="nearest")[0])
 
 
 def box_voxels(volume: Volume, box: Box) -> tuple[FloatArray, FloatArray]:

@@ -42,6 +42,8 @@ class EmbeddingCache:
     def put(self, key: Any, embedding: Embedding) -> None:
         if embedding.nbytes > self.limit:
             return
+        if key in self._items:
+            self.nbytes -= self._items.pop(key).nbytes
         while self._items and self.nbytes + embedding.nbytes > self.limit:
             self.nbytes -= self._items.popitem(last=False)[1].nbytes
         self._items[key] = embedding
@@ -122,8 +124,8 @@ class Predictor:
         key = (window, anchor)
         embedding = self.cache.get(key)
         if embedding is None:
-            image = torch.nan_to_num(cut(self.volume, window), nan=0.0, posinf=0.0, neginf=0.0)
-            embedding = self.model.encode(image.to(self._device()), window.spacing, anchor)
+            image = cut(self.volume, window).to(self._device())
+            embedding = self.model.encode(image, window.spacing, anchor)
             self.cache.put(key, embedding)
         return embedding
 

@@ -126,12 +126,15 @@ def cut(volume: Volume, window: Window, mode: str = "bilinear") -> torch.Tensor:
     """Samples a window from a scan -> float32 tensor (1, 1, D, H, W); 0 outside the scan.
 
     Where the window is coarser than the scan, each of its voxels is the mean of several samples, so that
-    noise is averaged as a coarser scanner would, not picked. `mode` "nearest" is for labels.
+    noise is averaged as a coarser scanner would, not picked. `mode` "nearest" is for labels. Voxels that are
+    not finite count as 0: interpolation would spread one of them over the whole window.
     """
     box = window.box_in(volume)
     crop = np.ascontiguousarray(volume.array[box], dtype=np.float32)
     if crop.size == 0:
         return torch.zeros(1, 1, *window.shape)
+    if not np.isfinite(crop).all():
+        crop = np.nan_to_num(crop, nan=0.0, posinf=0.0, neginf=0.0)
     image = torch.from_numpy(crop)[None, None]
     fine = 1 if mode == "nearest" else max(1, min(3, math.ceil(window.spacing / volume.spacing.min() - 0.25)))
     offset = np.eye(4)
