@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,10 @@ def fingerprint(array: npt.NDArray[Any]) -> str:
 
 def save(session: Session, path: Path, *, include_scan: bool) -> Path:
     """Writes a session to `path`; a file already there is replaced only once the new one is complete."""
-    handle, name = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.", suffix=".part")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise AnyPETError(f"{path}: cannot be written: {error}; give a folder that exists") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -162,7 +166,7 @@ def load(path: Path, scan: Volume | None) -> Saved:
             return Saved(volume, str(header["model"]), objects, header["selected"])
     except FileNotFoundError as error:
         raise ReadError(f"{path}: there is no such file") from error
-    except (zipfile.BadZipFile, KeyError, TypeError, OSError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, AttributeError, OSError, EOFError) as error:
         raise ReadError(f"{path} is not an AnyPET session, or it is damaged: {error}") from error
     except AnyPETError:
         raise

@@ -257,15 +257,17 @@ class Session:
         Raises:
             AnyPETError: the name is taken or empty.
         """
+        unused = list(self.objects) == ["object 1"] and len(self.objects["object 1"].steps) == 1
         if name is None:
             number = len(self.objects) + 1
             while f"object {number}" in self.objects:
                 number += 1
             name = f"object {number}"
-        elif list(self.objects) == ["object 1"] and len(self.objects["object 1"].steps) == 1:
-            self.objects.clear()
-        if not name or name in self.objects:
+            unused = False
+        if not name or (name in self.objects and not unused):
             raise AnyPETError(f"an object needs a new name; {name!r} is {'taken' if name else 'empty'}")
+        if unused:
+            self.objects.clear()
         self.objects[name] = SegmentedObject(name, self.scan)
         self._selected = name
         return self.objects[name]
@@ -327,6 +329,9 @@ class Session:
         Args:
             path: by custom `*.anypet`.
             include_scan: whether the file opens without the scan.
+
+        Raises:
+            AnyPETError: there is no such folder, or the file cannot be written there.
         """
         from anypet.archive import save
 
