@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -70,16 +71,24 @@ def load_anatomy(path: str | Path) -> Anatomy:
     """Reads an organ label map; the real lesion sites come from `lesion_clicks.json` beside it, if there.
 
     Raises:
-        ReadError: not a 3D label map on an isotropic grid.
+        ReadError: no such file, not NIfTI, not a 3D label map on an isotropic grid, or labels that are not
+            those of `ORGANS`.
     """
     path = Path(path)
-    image: Any = nib.as_closest_canonical(nib.load(path))  # type: ignore[attr-defined]
-    labels = np.asarray(image.dataobj)
+    try:
+        image: Any = nib.as_closest_canonical(nib.load(path))  # type: ignore[attr-defined]
+        labels = np.asarray(image.dataobj)
+    except (OSError, EOFError, zlib.error, ValueError, nib.filebasedimages.ImageFileError) as error:
+        raise ReadError(f"{path}: cannot be read as a NIfTI label map: {error}") from error
     spacing = np.asarray(image.header.get_zooms()[:3], dtype=float)
     if labels.ndim != 3 or np.ptp(spacing) > 1e-3:
         raise ReadError(
             f"{path}: an anatomy is a 3D label map on an isotropic grid, got {labels.shape} at {spacing} mm"
         )
+    odd = np.setdiff1d(labels, [0, *ORGANS])
+    if odd.size:  # body.py gives the values after these to tissues of its own
+        known = ", ".join(f"{value} {organ}" for value, organ in ORGANS.items())
+        raise ReadError(f"{path}: unknown labels {odd[:5].tolist()}; an anatomy holds 0 and {known}")
     name = path.name.removesuffix(".gz").removesuffix(".nii")
     sites = np.array(_clicks(path.parent).get(name, {}).get("tumor", []), dtype=float).reshape(-1, 3)
     tracer = {"fdg": "FDG", "psma": "PSMA"}.get(name.split("_")[0])
@@ -109,12 +118,12 @@ def _ellipsoid(
 
 
 def analytic_anatomy(seed: int = 0, spacing: float = 4.0) -> Anatomy:
-    """A person made of ellipsoids, 560 x 400 x 940 mm, different for every seed; needs no data.
+    """A person made of ellipsoids in 560 x 400 x 940 mm, different for every seed; needs no data.
 
     Centres and radii in millimetres are round numbers for an adult torso, varied by 8 %.
     """
     rng = np.random.default_rng(seed)
-    shape = (140, 100, 235)
+    shape = tuple(round(mm / spacing) for mm in (560, 400, 940))
     axes = [(np.arange(n) - n / 2) * spacing for n in shape]
     grid = list(np.meshgrid(*axes, indexing="ij", sparse=True))
     labels = np.zeros(shape, dtype=np.uint8)

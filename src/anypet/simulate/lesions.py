@@ -154,6 +154,8 @@ def draw_lesions(
     body: Body, anatomy: Anatomy, image: torch.Tensor, gen: torch.Generator, most: int = 12
 ) -> list[Lesion]:
     """A patient's lesions, drawn at real lesion sites, in liver and marrow, in muscle and fat, in chains."""
+    if most < 1:
+        return []
     tissue = torch.from_numpy(body.tissue).to(gen.device)
     count = int(uniform(gen, 1, most + 1))
     sites = _sites(body, anatomy, tissue, gen, count)

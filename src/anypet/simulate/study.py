@@ -79,7 +79,10 @@ def simulate(
         tracer: "FDG", "PSMA" or "random"; None takes the tracer of the anatomy's study, or random (1 in 4).
         device: where the image is computed.
         scanner_grid: sample the PET on the scanner's own anisotropic grid, not the anatomy's.
-        most_lesions: upper bound on the number of lesions.
+        most_lesions: upper bound on the number of lesions; 0 for none.
+
+    Raises:
+        AnyPETError: unknown tracer.
     """
     gen = generator(seed, device)
     body = make_body(anatomy, seed)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from anypet.errors import AnyPETError
 from anypet.simulate import anatomy as organs
 from anypet.simulate import body as tissues
 from anypet.simulate.body import Body
@@ -43,10 +44,10 @@ def draw_uptake(tracer: str, gen: torch.Generator) -> dict[int, float]:
     """One patient's SUVbw for every tissue.
 
     Raises:
-        ValueError: unknown tracer.
+        AnyPETError: unknown tracer.
     """
     if tracer not in TRACERS:
-        raise ValueError(f"unknown tracer {tracer!r}; one of {', '.join(TRACERS)}")
+        raise AnyPETError(f"unknown tracer {tracer!r}; one of {', '.join(TRACERS)}")
     if tracer == "random":
         return {t: log_uniform(gen, 0.15, 12.0) for t in UPTAKE["FDG"]}
     scale = log_normal(gen, 1.0, 0.12)  # body habitus and glucose move all organs together
