@@ -35,8 +35,8 @@ def train(
     studies: Annotated[int | None, typer.Option(help="Simulated studies in the pool.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Overrides the settings.")] = None,
     real_share: Annotated[float | None, typer.Option(help="Overrides the settings.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Overrides the settings.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes that simulate while training begins.")] = 2,
+    seed: Annotated[int | None, typer.Option(min=0, help="Overrides the settings.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that simulate while training begins.")] = 2,
     threads: Annotated[int, typer.Option(help="Threads of the training itself (0 = torch's choice).")] = 0,
 ) -> None:
     """Trains the compact network on simulated PET, and on real training patients where they are at hand."""
@@ -114,5 +114,8 @@ def _real_cases(folder: Path | None, fold: int | None, settings: Any) -> Any:
         return None
     if fold is None:
         return RealCases(sts_cases(folder, "train"), settings.window)
-    held_out = sts_split().folds[fold]
+    folds = sts_split().folds
+    if not 0 <= fold < len(folds):
+        raise AnyPETError(f"--fold must lie between 0 and {len(folds) - 1}, got {fold}")
+    held_out = folds[fold]
     return RealCases([c for c in sts_cases(folder) if c.patient not in held_out], settings.window)

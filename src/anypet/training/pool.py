@@ -18,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from anypet.clicks import bounding_box
+from anypet.errors import AnyPETError
 from anypet.simulate import Anatomy, Study, analytic_anatomy, load_anatomy, simulate
 from anypet.training.patches import Patch, cut_patch, place_window
 from anypet.volume import Volume
@@ -122,7 +123,11 @@ def build_pool(
 
 
 class Pool:
-    """Random access to the patches of a folder; new shards are found by `refresh`."""
+    """Random access to the patches of a folder; new shards are found by `refresh`.
+
+    Raises:
+        AnyPETError: a shard holds patches of another size.
+    """
 
     def __init__(self, folder: Path, size: int):
         self.folder, self.size = folder, size
@@ -136,6 +141,12 @@ class Pool:
             if path not in self._known:
                 with safe_open(path, "pt") as shard:
                     count = shard.get_slice("spacing").get_shape()[0]
+                    found = shard.get_slice("image").get_shape()[-1]
+                if found != self.size:
+                    raise AnyPETError(
+                        f"{path} holds patches of {found} voxels a side, the settings' window is "
+                        f"{self.size}; give another folder with --pool"
+                    )
                 self.index += [(path, n) for n in range(count)]
                 self._known.add(path)
         return len(self.index)

@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from anypet.errors import AnyPETError
 from anypet.models.compact.network import CompactNet
+from anypet.models.weights import load_state_dict, load_strictly
 from anypet.training.click_loop import LoopSettings, run_loop
 from anypet.training.config import Settings
 from anypet.training.patches import Patch, augment
@@ -56,6 +57,9 @@ class Run:
         pool: simulated patches; may grow while training.
         real: real cases, or None.
         start: weights (.safetensors) to start from.
+
+    Raises:
+        WeightsError: `start` is no weights file, or of another network than the settings'.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class Run:
         self.folder, self.settings, self.pool, self.real = folder, settings, pool, real
         self.net = CompactNet(settings.network)
         if start is not None:
-            self.net.load_state_dict({k: v.float() for k, v in load_file(start).items()})
+            load_strictly(self.net, load_state_dict(start), "compact")
         self.net = self.net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
@@ -86,14 +90,17 @@ class Run:
             settings.repeat_share,
         )
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "settings.json").write_text(json.dumps(settings.model_dump(), indent=1))
+        partial = folder / "settings.part"
+        partial.write_text(json.dumps(settings.model_dump(), indent=1))
+        os.replace(partial, folder / "settings.json")
 
     def draw(self) -> list[Patch]:
         """A batch of augmented patches."""
         patches = []
         for _ in range(self.settings.batch):
-            if self.real is not None and len(self.real) and self.rng.random() < self.settings.real_share:
-                patch = self.real.draw(self.rng)
+            real = self.real if self.real is not None and len(self.real) else None
+            if real and (not len(self.pool) or self.rng.random() < self.settings.real_share):
+                patch = real.draw(self.rng)
             else:
                 patch = self.pool[int(self.rng.integers(len(self.pool)))]
             patches.append(augment(patch, self.rng))
@@ -126,6 +133,7 @@ class Run:
         if not len(self.pool) and not (self.real and len(self.real)):
             raise AnyPETError("nothing to train on: the pool is empty and there is no real case")
         self.net.train()
+        self._cut_log()
         started, saved = time.monotonic() - self.progress.seconds, time.monotonic()
         rows: list[Progress] = []
         while self.progress.seconds < minutes * 60:
@@ -144,7 +152,24 @@ class Run:
         self._write_rows(rows)
         self.save_checkpoint()
         self.export(self.folder / "weights.safetensors")
-        plot_curve(self.folder / "log.csv", self.folder / "curve.png")
+        if (self.folder / "log.csv").is_file():  # not where the budget was spent before the first step
+            plot_curve(self.folder / "log.csv", self.folder / "curve.png")
+
+    def _cut_log(self) -> None:
+        """Drops rows past the step from which the run goes on: they are made again (all, in a new run)."""
+        path = self.folder / "log.csv"
+        if not path.is_file():
+            return
+        head, *rows = path.read_text().splitlines(keepends=True) or [""]
+        kept = [row for row in rows if int(row.split(",", 1)[0]) <= self.progress.step]
+        if len(kept) == len(rows):
+            return
+        if not kept:
+            path.unlink()
+            return
+        partial = path.with_suffix(".part")
+        partial.write_text(head + "".join(kept))
+        os.replace(partial, path)
 
     def _write_rows(self, rows: list[Progress]) -> None:
         """Appends the means of the last steps to `log.csv`."""
@@ -221,4 +246,6 @@ def plot_curve(log_csv: Path, picture: Path) -> None:
         right.plot(smooth(rows["step"]), smooth(rows[name]), label=label)
     right.set(xlabel="step", ylabel="DSC of training patches")
     right.legend()
-    figure.savefig(picture, dpi=120)
+    partial = picture.with_suffix(".part")
+    figure.savefig(partial, dpi=120, format="png")
+    os.replace(partial, picture)
