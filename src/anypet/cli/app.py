@@ -9,6 +9,7 @@ import sys
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from anypet._version import __version__
 from anypet.errors import AnyPETError
@@ -57,7 +58,7 @@ def main() -> None:
     try:
         app()
     except AnyPETError as error:
-        Console(stderr=True).print(
-            f"[bold red]error:[/] {error}", highlight=False, soft_wrap=True, markup=True
-        )
+        # escaped: "[type=missing]" or a path with brackets in a message is text, not markup
+        text = f"[bold red]error:[/] {escape(str(error))}"
+        Console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=True)
         sys.exit(2)

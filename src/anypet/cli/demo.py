@@ -15,7 +15,7 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the scan, the masks and the picture.")
     ] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Another seed, another patient.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another patient.")] = 7,
     model: Annotated[str, typer.Option(help="Model to use.")] = "default",
 ) -> None:
     """Simulates a patient, clicks once on liver, brain, a kidney and a lesion, and shows the result."""

@@ -49,7 +49,7 @@ def evaluate(
     cases: Annotated[int | None, typer.Option(min=1, help="At most so many cases (simulated: 10).")] = None,
     targets: Annotated[str, typer.Option(help="Kinds of target, such as liver,lesion; all by default.")] = "",
     tracer: Annotated[str | None, typer.Option(help="Of simulated cases: FDG, PSMA or random.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the choice and simulation of simulated cases.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice and simulation of simulated cases.")] = 0,
     baselines: Annotated[bool, typer.Option(help="Run thresholds and the random walker too.")] = True,
     nsd_mm: Annotated[float, typer.Option(help="Tolerance of the surface Dice in mm.")] = 3.0,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each holds the model.")] = 1,

@@ -61,6 +61,8 @@ def segment(
     """
     asked = _Asked.parse(point or [], negative or [], box, mask, space)
     _check_output(output)
+    if png is not None:
+        _check_picture(png)
     from anypet.io import read, write
     from anypet.session import Session
 
@@ -159,6 +161,13 @@ def _check_output(output: Path) -> None:
         raise AnyPETError(f"{output}: unknown suffix; expected .nii, .nii.gz, .nrrd, .mha or .mhd")
     if not output.expanduser().absolute().parent.is_dir():
         raise AnyPETError(f"{output}: there is no folder {output.parent}")
+
+
+def _check_picture(png: Path) -> None:
+    if png.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise AnyPETError(f"--png {png}: expected a suffix .png, .pdf or .svg, got {png.suffix!r}")
+    if not png.expanduser().absolute().parent.is_dir():
+        raise AnyPETError(f"--png {png}: there is no folder {png.parent}; create it first")
 
 
 def _told(

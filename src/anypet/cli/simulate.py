@@ -20,7 +20,7 @@ def simulate(
     ] = None,
     tracer: Annotated[str | None, typer.Option(help="FDG, PSMA or random; by default drawn.")] = None,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="Studies per anatomy.")] = 1,
-    seed: Annotated[int, typer.Option(help="Same seed, same studies.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same studies.")] = 0,
     preview: Annotated[bool, typer.Option("--preview", help="Write a picture of the MIPs as well.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps.")] = "cpu",
 ) -> None:
