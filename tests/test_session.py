@@ -256,6 +256,9 @@ def test_bad_spaces_names_and_empty_scribbles(session: Session) -> None:
         session.add_scribble([])
     with pytest.raises(AnyPETError, match="no object"):
         session.select("liver")
+    with pytest.raises(AnyPETError, match="empty"):
+        session.new_object("")
+    assert session.selected.name == "object 1"
     session.new_object("liver")
     for name in ("liver", ""):
         with pytest.raises(AnyPETError, match="name"):

@@ -110,3 +110,15 @@ def test_the_quick_way_gives_what_the_general_way_gives(
     laid, other = lay(quick[..., ::2, ::2, ::2], window, scan, outside=-3.0)
     assert box == other
     assert torch.allclose(laid, quick_laid, atol=1e-4)
+
+
+@pytest.mark.parametrize("affine", [np.diag([4.0, 4, 4, 1]), OBLIQUE])
+def test_one_bad_voxel_does_not_spoil_the_window(affine: np.ndarray) -> None:
+    clean = Volume(np.ones((20, 20, 20), np.float32), affine, "SUVbw")
+    array = clean.array.copy()
+    array[10, 10, 10], array[9, 10, 10] = np.nan, np.inf
+    r, a, s = clean.to_mm((10, 10, 10))
+    window = Window((float(r), float(a), float(s)), 4.0, (8, 8, 8))
+    whole, spoilt = cut(clean, window), cut(clean.with_array(array), window)
+    assert torch.isfinite(spoilt).all()
+    assert int((whole != spoilt).sum()) < 64
