@@ -73,6 +73,15 @@ def test_shards_give_back_what_was_written(pool: Pool):
     assert patch.kind == "lesion"
 
 
+def test_draws_keep_the_share_of_organs(tmp_path: Path):
+    small = Patch(ball().image, ball(radius=3).target, 4.0, "organ")
+    write_shard(tmp_path / "a.safetensors", [small, *(ball() for _ in range(9))])
+    pool, rng = Pool(tmp_path, 32), np.random.default_rng(0)
+    kinds = [pool.draw(rng, 0.6).kind for _ in range(300)]
+    assert kinds.count("organ") / 300 == pytest.approx(0.6, abs=0.1)
+    assert {pool.draw(rng, 0.0).kind for _ in range(20)} == {"lesion"}
+
+
 def test_pool_is_built_once(tmp_path: Path):
     assert list(build_pool(tmp_path, [], 1, 32, 4, 0, 0.5, workers=1))[-1] == 1
     shard = next(tmp_path.glob("*.safetensors"))

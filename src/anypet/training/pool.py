@@ -133,6 +133,7 @@ class Pool:
         self.folder, self.size = folder, size
         self.index: list[tuple[Path, int]] = []
         self._known: set[Path] = set()
+        self._of_kind: dict[bool, list[int]] = {True: [], False: []}
         self.refresh()
 
     def refresh(self) -> int:
@@ -140,19 +141,26 @@ class Pool:
         for path in sorted(self.folder.glob("*.safetensors")):
             if path not in self._known:
                 with safe_open(path, "pt") as shard:
-                    count = shard.get_slice("spacing").get_shape()[0]
+                    organ = shard.get_tensor("organ").tolist()
                     found = shard.get_slice("image").get_shape()[-1]
                 if found != self.size:
                     raise AnyPETError(
                         f"{path} holds patches of {found} voxels a side, the settings' window is "
                         f"{self.size}; give another folder with --pool"
                     )
-                self.index += [(path, n) for n in range(count)]
+                for n, is_organ in enumerate(organ):
+                    self._of_kind[bool(is_organ)].append(len(self.index))
+                    self.index.append((path, n))
                 self._known.add(path)
         return len(self.index)
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def draw(self, rng: np.random.Generator, organ_share: float) -> Patch:
+        """A random patch: of an organ with this probability, else of a lesion (if there is one)."""
+        wanted = self._of_kind[bool(rng.random() < organ_share)] or range(len(self.index))
+        return self[wanted[int(rng.integers(len(wanted)))]]
 
     def __getitem__(self, item: int) -> Patch:
         path, n = self.index[item]

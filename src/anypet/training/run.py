@@ -102,7 +102,7 @@ class Run:
             if real and (not len(self.pool) or self.rng.random() < self.settings.real_share):
                 patch = real.draw(self.rng)
             else:
-                patch = self.pool[int(self.rng.integers(len(self.pool)))]
+                patch = self.pool.draw(self.rng, self.settings.organ_share)
             patches.append(augment(patch, self.rng))
         return patches
 
