@@ -85,3 +85,11 @@ def test_data_sources():
     assert [s["name"] for s in listed] == [s.name for s in SOURCES]
     assert all(s["home"].startswith("https://") for s in listed)
     assert "TCIA" in runner.invoke(data, ["sources"]).output
+
+
+def test_train_keeps_an_earlier_run(tmp_path: Path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"kept")
+    result = runner.invoke(app_of(train), ["compact", "-o", str(tmp_path)])
+    assert isinstance(result.exception, AnyPETError)
+    assert "--resume" in str(result.exception)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == b"kept"

@@ -88,3 +88,9 @@ def test_wrong_weights_name_the_key():
         build(state, META)
     with pytest.raises(WeightsError, match="other shape"):
         build(CompactNet(CONFIG).state_dict(), {})
+
+
+@pytest.mark.parametrize(("config", "cause"), [("{", "JSON"), ("3", "JSON"), ('{"depth": 4}', "depth")])
+def test_damaged_metadata_is_named(config: str, cause: str):
+    with pytest.raises(WeightsError, match=cause):
+        build(CompactNet(CONFIG).state_dict(), {"config": config})

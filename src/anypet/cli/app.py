@@ -54,10 +54,10 @@ for _name in COMMANDS:
 
 
 def main() -> None:
-    """Runs the command line; an `AnyPETError` becomes one line on stderr and exit code 2."""
+    """Runs the command line; an `AnyPETError` or a failing disk is one line on stderr and exit code 2."""
     try:
         app()
-    except AnyPETError as error:
+    except (AnyPETError, OSError) as error:
         # escaped: "[type=missing]" or a path with brackets in a message is text, not markup
         text = f"[bold red]error:[/] {escape(str(error))}"
         Console(stderr=True).print(text, highlight=False, soft_wrap=True, markup=True)

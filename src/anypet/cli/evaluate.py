@@ -78,6 +78,8 @@ def evaluate(
     name = None if model == "none" else model
     if name is None and not baselines:
         raise AnyPETError("nothing to evaluate: give --model, or leave --baselines on")
+    if output:  # hours of work must not end at a folder that cannot be made
+        output.mkdir(parents=True, exist_ok=True)
     used = device or _best_device() if name else "cpu"
     threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else 0
     began = time.perf_counter()

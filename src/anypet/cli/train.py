@@ -37,6 +37,7 @@ def train(
     real_share: Annotated[float | None, typer.Option(help="Overrides the settings.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Overrides the settings.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that simulate while training begins.")] = 2,
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Threads of the training itself (0 = torch's choice).")] = 0,
 ) -> None:
     """Trains the compact network on simulated PET, and on real training patients where they are at hand."""
@@ -53,6 +54,8 @@ def train(
     )
     if threads:
         torch.set_num_threads(threads)
+    if (output / "checkpoint.pt").exists() and not resume:
+        raise AnyPETError(f"{output} holds a run already; add --resume to go on, or choose another -o")
     try:
         folder: Path | None = data_folder(data)
     except AnyPETError:
@@ -63,7 +66,7 @@ def train(
             "no data folder: training on the analytic anatomy alone (set ANYPET_DATA for real anatomies)"
         )
     patches = Pool(_fill(pool, folder, chosen, workers), chosen.window)
-    run = Run(output, chosen, patches, _real_cases(folder, fold, chosen), start)
+    run = Run(output, chosen, patches, _real_cases(folder, fold, chosen), start, device)
     if resume:
         run.resume()
     columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]

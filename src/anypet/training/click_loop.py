@@ -111,7 +111,7 @@ def encode(net: CompactNet, patches: list[Patch], talks: list[Dialogue]) -> list
         torch.tensor([t.anchor_point for t in talks], dtype=torch.float32),
         torch.tensor([p.spacing for p in patches]),
     )
-    return net.encoder(channels.contiguous(memory_format=torch.channels_last_3d))
+    return net.encoder(channels.to(net.device).contiguous(memory_format=torch.channels_last_3d))
 
 
 def decode(
@@ -128,7 +128,8 @@ def decode(
         )
         for t, before in zip(talks, previous, strict=True)
     ]
-    return net.decoder(features, torch.cat(rows).contiguous(memory_format=torch.channels_last_3d))
+    channels = torch.cat(rows).to(net.device)
+    return net.decoder(features, channels.contiguous(memory_format=torch.channels_last_3d))
 
 
 def run_loop(
@@ -150,8 +151,8 @@ def run_loop(
         with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
             logits = decode(net, features, talks, previous)
         if learn:
-            losses.append(dice_ce(logits, target).mean())
-        seen = logits.detach()
+            losses.append(dice_ce(logits, target.to(logits.device)).mean())
+        seen = logits.detach().cpu()
         if turn == 0:
             first = hard_dice(seen, target)
         if turn + 1 < count:
@@ -159,4 +160,4 @@ def run_loop(
                 if rng.random() >= settings.repeat_share:
                     answer(patch, row[0], talk, rng)
             previous = list(seen[:, None])
-    return torch.stack(losses).mean(), first, hard_dice(logits.detach(), target)
+    return torch.stack(losses).mean(), first, hard_dice(logits.detach().cpu(), target)

@@ -57,6 +57,7 @@ class Run:
         pool: simulated patches; may grow while training.
         real: real cases, or None.
         start: weights (.safetensors) to start from.
+        device: where the network is trained; patches and clicks are made on the CPU.
 
     Raises:
         WeightsError: `start` is no weights file, or of another network than the settings'.
@@ -69,13 +70,14 @@ class Run:
         pool: Pool,
         real: RealCases | None = None,
         start: Path | None = None,
+        device: str | torch.device = "cpu",
     ):
         torch.manual_seed(settings.seed)
         self.folder, self.settings, self.pool, self.real = folder, settings, pool, real
         self.net = CompactNet(settings.network)
         if start is not None:
             load_strictly(self.net, load_state_dict(start), "compact")
-        self.net = self.net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.net = self.net.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = {k: v.clone() for k, v in self.net.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
@@ -208,7 +210,7 @@ class Run:
         path = self.folder / "checkpoint.pt"
         if not path.is_file():
             raise AnyPETError(f"nothing to resume: no {path}; leave --resume out to start anew")
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.net.device)
         self.net.load_state_dict(state["net"])
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
@@ -217,7 +219,7 @@ class Run:
 
     def export(self, path: Path) -> None:
         """The averaged weights as float16 safetensors that `load_model` takes."""
-        tensors = {k: v.half().contiguous() for k, v in self.average.items()}
+        tensors = {k: v.half().contiguous().cpu() for k, v in self.average.items()}
         metadata = {
             "family": "compact",
             "name": self.settings.name,

@@ -83,7 +83,13 @@ def build(
         WeightsError: keys or shapes differ from the network's; the message names them.
     """
     metadata = metadata or {}
-    fields = json.loads(metadata.get("config", "{}"))
+    try:
+        fields = dict(json.loads(metadata.get("config", "{}")))
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise WeightsError(f"the weights' metadata `config` is not a JSON object: {error}") from error
+    unknown = sorted(fields.keys() - CompactConfig().to_dict().keys())
+    if unknown:
+        raise WeightsError(f"the weights' metadata `config` has unknown fields {unknown}")
     sizes: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     config = CompactConfig(**sizes)
     net = CompactNet(config)

@@ -112,6 +112,11 @@ class CompactNet(nn.Module):
         self.encoder = Encoder(self.config)
         self.decoder = Decoder(self.config)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.decoder.head.weight.device
+
 
 def closeness(points: Tensor, size: int, reach: float) -> Tensor:
     """exp(-distance / reach) to the nearest of some points -> (size, size, size); zeros without points.
