@@ -24,19 +24,20 @@ def at(scan: Volume, *voxel: float, positive: bool = True) -> Point:
 def test_first_look_is_coarse_and_the_second_as_close_as_the_scan_allows() -> None:
     scan, model = ball_scan(), FakeModel()
     result = Predictor(scan, model).predict(Prompts((at(scan, 24, 20, 30),)))
-    assert model.encoded == [5.0, 3.0]
+    assert model.encoded == [Policy().coarse_mm, 3.0]
     assert dice(result.mask.on_grid(scan.shape), scan.array > 4) > 0.95
 
 
 def test_an_object_that_fills_the_first_window_is_not_looked_at_again() -> None:
     scan, model = ball_scan((60, 60, 60), (4, 4, 4), (30, 30, 30), (55, 55, 55)), FakeModel()
-    Predictor(scan, model).predict(Prompts((at(scan, 30, 30, 30),)))
+    Predictor(scan, model, Policy(coarse_mm=5.0)).predict(Prompts((at(scan, 30, 30, 30),)))
     assert model.encoded == [5.0]
 
 
 def test_the_click_stays_inside_when_it_lies_at_the_end_of_the_object() -> None:
     scan, model = ball_scan((60, 60, 60), (4, 4, 4), (30, 30, 30), (80, 30, 30)), FakeModel()
-    result = Predictor(scan, model).predict(Prompts((at(scan, 12, 30, 30),)))
+    predictor = Predictor(scan, model, Policy(coarse_mm=5.0))
+    result = predictor.predict(Prompts((at(scan, 12, 30, 30),)))
     assert dice(result.mask.on_grid(scan.shape), scan.array > 4) > 0.95
     assert model.encoded[1] == 8.0  # the first window was too small
     assert len(result.groups) == 1

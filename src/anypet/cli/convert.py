@@ -9,10 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from anypet.describe import write_sidecar
 from anypet.errors import AnyPETError
-from anypet.formats import suffix_of
-from anypet.io import read, read_study, write
 
 
 def convert(
@@ -37,6 +34,10 @@ def convert(
     ] = False,
 ) -> None:
     """Write a scan as an image in SUV, and a JSON file that tells how the SUV factor was found."""
+    from anypet.describe import write_sidecar
+    from anypet.formats import suffix_of
+    from anypet.io import read, read_study, write
+
     suffix = suffix_of(output)
     if not suffix:
         raise AnyPETError(f"{output}: unknown suffix; expected .nii, .nii.gz, .nrrd, .mha or .mhd")

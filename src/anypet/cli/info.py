@@ -11,8 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from anypet.describe import describe
-
 
 def info(
     scan: Annotated[Path, typer.Argument(help="DICOM folder, file or zip; NIfTI, NRRD or MetaImage file.")],
@@ -21,6 +19,8 @@ def info(
     frame: Annotated[int | None, typer.Option(help="Frame of a dynamic or 4D scan.")] = None,
 ) -> None:
     """Show modality, units, SUV factor and its rules, warnings, geometry and the series list."""
+    from anypet.describe import describe
+
     told = describe(scan, series=series, frame=frame)
     if as_json:
         typer.echo(json.dumps(told, indent=2, default=str))
