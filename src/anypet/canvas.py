@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import cc3d
 import edt
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
+from anypet.components import connected_components
 from anypet.objects import Group, Patch, Triple, bounds
 from anypet.volume import Volume
 from anypet.windows import Window, cut, lay
@@ -94,7 +94,7 @@ def _upsampled(logits: npt.NDArray[np.float16], shape: Cell) -> npt.NDArray[np.f
 
 def component(canvas: Canvas, points_mm: Sequence[Triple]) -> BoolArray:
     """The object on the canvas: 26-connected parts above 0.5 next to a point; without points the largest."""
-    labels = cc3d.connected_components(canvas.logits > 0, connectivity=26)
+    labels = connected_components(canvas.logits > 0)
     shape = np.array(labels.shape)
     inside = []
     for mm in points_mm:

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cc3d
 import edt
 import numpy as np
 import numpy.typing as npt
 
+from anypet.components import connected_components
 from anypet.errors import PromptError
 
 BoolArray = npt.NDArray[np.bool_]
@@ -124,7 +124,7 @@ def next_click(target: BoolArray, mask: BoolArray, spacing: Spacing) -> tuple[Vo
 
 def _largest_component(errors: BoolArray) -> tuple[BoolArray, int]:
     """The largest 26-connected component (the first of several equal ones) and its voxel count."""
-    labels = cc3d.connected_components(np.ascontiguousarray(errors), connectivity=26)
+    labels = connected_components(errors)
     sizes = np.bincount(labels.ravel())
     if sizes.size < 2:
         return np.zeros(errors.shape, dtype=bool), 0

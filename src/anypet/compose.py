@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anypet.canvas import Canvas, on_scan
+from anypet.components import connected_components
 from anypet.locate import box_slices, nearest_voxel
 from anypet.objects import Patch, Slices
 from anypet.prompts import Prompts
@@ -182,7 +183,7 @@ def _connected(
     """The parts of a mask that the prompts ask for."""
     if not mask.any():
         return mask
-    labels = cc3d.connected_components(mask, connectivity=26)
+    labels = connected_components(mask)
     clicks = [np.array(nearest_voxel(volume, p.mm)) - start for p in prompts.points if p.positive]
     wanted = {int(labels[tuple(c)]) for c in clicks}
     if prior is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cc3d
 import edt
 import numpy as np
 
+from anypet.components import connected_components
 from anypet.objects import Patch
 from anypet.volume import FloatArray, Volume
 
@@ -46,7 +46,7 @@ def most_uncertain(
         doubtful[tuple(slice(max(0, v - 1), max(0, v + 2)) for v in local)] = False
     if not doubtful.any():
         return None
-    labels = cc3d.connected_components(doubtful, connectivity=26)
+    labels = connected_components(doubtful)
     weights = np.bincount(labels.ravel(), entropy.values.ravel())
     weights[0] = 0
     region = labels == int(weights.argmax())

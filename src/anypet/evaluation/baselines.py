@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import cc3d
 import numpy as np
 import numpy.typing as npt
 
 from anypet.clicks import BoolArray, Spacing, Voxel, bounding_box
+from anypet.components import connected_components
 from anypet.errors import PromptError
 from anypet.evaluation.protocol import System
 from anypet.volume import Volume
@@ -48,7 +48,7 @@ def joined_region(suv: FloatVoxels, level: float, seed: Voxel) -> BoolArray:
     """
     above = suv >= level
     above[seed] = True
-    labels = cc3d.connected_components(np.ascontiguousarray(above), connectivity=26)
+    labels = connected_components(above)
     region: BoolArray = labels == labels[seed]
     return region
 

@@ -26,13 +26,13 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-import cc3d
 import edt
 import numpy as np
 import numpy.typing as npt
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from anypet.clicks import BoolArray, Spacing, bounding_box
+from anypet.components import connected_components
 from anypet.errors import AnyPETError
 
 # A distance is a float32 root of sums of squares; a tolerance that equals it must still hold it.
@@ -225,7 +225,7 @@ def _tlg_error(pair: Pair) -> float:
 
 def _unmatched_ml(regions: BoolArray, other: BoolArray, voxel_ml: float) -> float:
     """Volume in mL of the 18-connected components of `regions` that share no voxel with `other`."""
-    labels = cc3d.connected_components(np.ascontiguousarray(regions), connectivity=18)
+    labels = connected_components(regions, 18)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     sizes[np.unique(labels[other])] = 0

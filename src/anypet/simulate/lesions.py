@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import cc3d
 import numpy as np
 import torch
 
+from anypet.components import connected_components
 from anypet.simulate import body as tissues
 from anypet.simulate.anatomy import BRAIN, LIVER, Anatomy
 from anypet.simulate.body import Body
@@ -135,8 +135,8 @@ def _of_volume(distance: torch.Tensor, voxels: float) -> torch.Tensor:
 
 def _largest_part(occupancy: torch.Tensor) -> torch.Tensor:
     """Keeps one piece: a tumour does not jump from the arm to the chest through air."""
-    parts, count = cc3d.connected_components((occupancy > 0.05).cpu().numpy(), connectivity=26, return_N=True)
-    if count < 2:
+    parts = connected_components((occupancy > 0.05).cpu().numpy())
+    if parts.max() < 2:
         return occupancy
     largest = 1 + int(np.argmax(np.bincount(parts.ravel())[1:]))
     return occupancy * torch.from_numpy(parts == largest).to(occupancy.device)
