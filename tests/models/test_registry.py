@@ -50,7 +50,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_importing_it_does_not_import_torch() -> None:
     code = "import sys, anypet.models.registry as r; r.available(); sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_known_models() -> None:
