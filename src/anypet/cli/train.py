@@ -19,7 +19,7 @@ def train(
     minutes: Annotated[float, typer.Option(help="Time budget; earlier, resumed time counts.")] = 60.0,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path("runs/compact"),
     pool: Annotated[
-        Path, typer.Option(help="Folder of simulated patches; filled where it is not full.")
+        Path, typer.Option(help="Folder of simulated studies; filled where it is not full.")
     ] = Path("pool"),
     data: Annotated[
         Path | None,
@@ -65,7 +65,7 @@ def train(
         console.print(
             "no data folder: training on the analytic anatomy alone (set ANYPET_DATA for real anatomies)"
         )
-    patches = Pool(_fill(pool, folder, chosen, workers), chosen.window)
+    patches = Pool(_fill(pool, folder, chosen, workers))
     run = Run(output, chosen, patches, _real_cases(folder, fold, chosen), start, device)
     if resume:
         run.resume()
@@ -94,11 +94,7 @@ def _fill(pool: Path, folder: Path | None, settings: Any, workers: int) -> Path:
     done = [0]
 
     def fill() -> None:
-        steps = build_pool(
-            pool, sources, settings.studies, settings.window, settings.windows_per_study, settings.seed,
-            settings.organ_share, workers,
-        )  # fmt: skip
-        for count in steps:
+        for count in build_pool(pool, sources, settings.studies, settings.seed, workers):
             done[0] = count
 
     thread = threading.Thread(target=fill, daemon=True)

@@ -99,7 +99,9 @@ def lesion_at(
     radius = (volume_ml * 1000 * 3 / (4 * math.pi)) ** (1 / 3) / body.spacing
     reach = math.ceil(radius * 2.6 + 2)
     c = [round(float(v)) for v in centre]
-    box = tuple(slice(max(0, v - reach), min(n, v + reach + 1)) for v, n in zip(c, tissue.shape, strict=True))
+    box = tuple(
+        slice(max(0, v - reach), max(0, min(n, v + reach + 1))) for v, n in zip(c, tissue.shape, strict=True)
+    )
     local = tissue[box]
     if 0 in local.shape:
         return None

@@ -33,6 +33,7 @@ class Study:
         lesions: one mask a lesion on the same grid.
         soft_lesions: the lesions as soft occupancies, for labels finer than the grid.
         truth_affine: 4 x 4 of the masks' grid (equal to the PET's unless a scanner grid was asked for).
+        tissue: uint8 on the same grid, organs and the tissues of `body`; lesions not drawn in.
         tracer: FDG, PSMA or random.
     """
 
@@ -42,6 +43,7 @@ class Study:
     lesions: list[Mask]
     soft_lesions: list[Lesion]
     truth_affine: npt.NDArray[np.float64]
+    tissue: npt.NDArray[np.uint8]
     tracer: str
     scanner: Scanner
 
@@ -110,6 +112,7 @@ def simulate(
         lesions=masks,
         soft_lesions=lesions,
         truth_affine=body.affine,
+        tissue=body.tissue,
         tracer=tracer,
         scanner=scanner,
     )

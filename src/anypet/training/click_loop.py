@@ -10,11 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anypet.clicks import bounding_box, first_click, next_click
-from anypet.models.compact.network import CompactNet, image_channels, prompt_channels
-from anypet.training.losses import dice_ce, hard_dice
+from anypet.models.compact.network import Ask, CompactNet, prompt_channels
+from anypet.models.compact.parts import LESION, ORGAN_PARTS, PARTS
+from anypet.training.losses import dice_ce, hard_dice, parts_loss
 from anypet.training.patches import Patch
 
 UNIT = (1.0, 1.0, 1.0)
+TISSUE_WEIGHT = 0.25  # of what is no target (fat, muscle, ...) in the loss of the named parts
 
 
 @dataclass
@@ -37,11 +39,12 @@ class LoopSettings:
     box_share: float
     previous_share: float
     repeat_share: float = 0.0
+    half: bool = False
 
 
-def open_dialogue(patch: Patch, rng: np.random.Generator, box_share: float) -> Dialogue:
+def open_dialogue(image: Tensor, mask: Tensor, rng: np.random.Generator, box_share: float) -> Dialogue:
     """The first prompt: a click in the inner half of the target, or a loose box."""
-    target = patch.target.numpy()
+    target = mask.numpy()
     box = bounding_box(target)
     assert box is not None
     if rng.random() < box_share:
@@ -52,10 +55,10 @@ def open_dialogue(patch: Patch, rng: np.random.Generator, box_share: float) -> D
             slice(max(0, int(c - (h - c) / 2)), int(c + (h - c) / 2) + 1)
             for c, h in zip(centre, hi, strict=True)
         )
-        suv = float(np.percentile(patch.image[inner].numpy(), 75)) if patch.image[inner].numel() else 1.0
+        suv = float(np.percentile(image[inner].numpy(), 75)) if image[inner].numel() else 1.0
         return Dialogue([], [], (lo.tolist(), hi.tolist()), tuple(centre), suv)
     click = first_click(target, rng, UNIT)
-    suv = float(patch.image[click]) * float(np.exp(rng.normal(0, 0.05)))
+    suv = float(image[click]) * float(np.exp(rng.normal(0, 0.05)))
     return Dialogue([click], [1], None, click, suv)
 
 
@@ -86,9 +89,9 @@ def rough_mask(target: Tensor, rng: np.random.Generator) -> Tensor:
     return (logits - float(rng.uniform(0.25, 0.75))) * float(rng.uniform(4, 16))
 
 
-def answer(patch: Patch, logits: Tensor, talk: Dialogue, rng: np.random.Generator) -> None:
+def answer(truth: Tensor, logits: Tensor, talk: Dialogue, rng: np.random.Generator) -> None:
     """Adds the next click: mostly the deepest point of the largest error, sometimes a random error voxel."""
-    target, mask = patch.target.numpy(), (logits > 0).numpy()
+    target, mask = truth.numpy(), (logits > 0).numpy()
     if rng.random() < 0.25:
         wrong = np.argwhere(target != mask)
         if len(wrong) == 0:
@@ -103,61 +106,84 @@ def answer(patch: Patch, logits: Tensor, talk: Dialogue, rng: np.random.Generato
         talk.labels.append(int(found[1]))
 
 
-def encode(net: CompactNet, patches: list[Patch], talks: list[Dialogue]) -> list[Tensor]:
-    """Features of a batch."""
-    channels = image_channels(
-        torch.stack([p.image for p in patches])[:, None],
-        torch.tensor([t.anchor_suv for t in talks]),
-        torch.tensor([t.anchor_point for t in talks], dtype=torch.float32),
-        torch.tensor([p.spacing for p in patches]),
+def ask_of(talk: Dialogue, previous: Tensor | None) -> Ask:
+    """A dialogue as the network is asked."""
+    return Ask(
+        talk.anchor_suv,
+        torch.tensor(talk.anchor_point, dtype=torch.float32),
+        torch.tensor(talk.points, dtype=torch.float32).reshape(-1, 3),
+        torch.tensor(talk.labels),
+        torch.tensor([talk.box] if talk.box else [], dtype=torch.float32).reshape(-1, 2, 3),
+        previous,
     )
-    return net.encoder(channels.to(net.device).contiguous(memory_format=torch.channels_last_3d))
 
 
-def decode(
-    net: CompactNet, features: list[Tensor], talks: list[Dialogue], previous: list[Tensor | None]
-) -> Tensor:
-    """Logits (B, 1, N, N, N) of a batch."""
-    rows = [
-        prompt_channels(
-            torch.tensor(t.points, dtype=torch.float32).reshape(-1, 3),
-            torch.tensor(t.labels),
-            torch.tensor([t.box] if t.box else [], dtype=torch.float32).reshape(-1, 2, 3),
-            before,
-            net.config.window,
-        )
-        for t, before in zip(talks, previous, strict=True)
-    ]
-    channels = torch.cat(rows).to(net.device)
-    return net.decoder(features, channels.contiguous(memory_format=torch.channels_last_3d))
+@dataclass(frozen=True)
+class Outcome:
+    """What one pass of the loop gives.
+
+    Args:
+        loss: of the masks, with gradient.
+        parts: loss of the named parts, with gradient.
+        first, last: DSC (targets,) after the first and the last turn.
+    """
+
+    loss: Tensor
+    parts: Tensor
+    first: Tensor
+    last: Tensor
 
 
 def run_loop(
     net: CompactNet, patches: list[Patch], settings: LoopSettings, rng: np.random.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """One pass of the loop over a batch -> (loss with gradient, DSC after the first and the last turn)."""
-    talks = [open_dialogue(p, rng, settings.box_share) for p in patches]
-    target = torch.stack([p.target for p in patches])[:, None].float()
+) -> Outcome:
+    """One pass of the loop over the windows of a batch and all their targets."""
+    device = net.device
+    rows = torch.tensor([n for n, p in enumerate(patches) for _ in p.targets])
+    images = [p.image for p in patches for _ in p.targets]
+    masks = [t for p in patches for t in p.targets]
+    talks = [open_dialogue(i, t, rng, settings.box_share) for i, t in zip(images, masks, strict=True)]
+    target = torch.stack(masks)[:, None].float()
     previous: list[Tensor | None] = [
-        rough_mask(p.target, rng) if rng.random() < settings.previous_share else None for p in patches
+        rough_mask(t, rng)[0, 0] if rng.random() < settings.previous_share else None for t in masks
     ]
-    count = int(rng.integers(1, settings.clicks + 1))
-    features = encode(net, patches, talks)
+    # half of all passes ask once: one click is the commonest use
+    count = 1 if rng.random() < 0.4 else int(rng.integers(1, settings.clicks + 1))
+    with torch.autocast(device.type, torch.bfloat16, enabled=settings.half):
+        suv = torch.stack([p.image for p in patches])[:, None].to(device)
+        features = net.encoder(suv, torch.tensor([p.spacing for p in patches], device=device))
+    named = _named_loss(features.parts, patches)
+    features = features.pick(rows.to(device))
     losses: list[Tensor] = []
-    first = torch.zeros(len(patches))
+    first = torch.zeros(len(masks))
     logits = target
     for turn in range(count):
-        learn = settings.gradient_clicks == "all" or turn in (0, count - 1)
-        with torch.set_grad_enabled(learn and torch.is_grad_enabled()):
-            logits = decode(net, features, talks, previous)
+        learn = settings.gradient_clicks == "all" or turn == count - 1
+        asks = [ask_of(talk, before) for talk, before in zip(talks, previous, strict=True)]
+        with (
+            torch.set_grad_enabled(learn and torch.is_grad_enabled()),
+            torch.autocast(device.type, torch.bfloat16, enabled=settings.half),
+        ):
+            logits = net.decoder(features.levels, prompt_channels(features, asks))
         if learn:
-            losses.append(dice_ce(logits, target.to(logits.device)).mean())
+            losses.append(dice_ce(logits, target.to(device)).mean())
         seen = logits.detach().cpu()
         if turn == 0:
             first = hard_dice(seen, target)
         if turn + 1 < count:
-            for patch, row, talk in zip(patches, seen, talks, strict=True):
+            for mask, row, talk in zip(masks, seen, talks, strict=True):
                 if rng.random() >= settings.repeat_share:
-                    answer(patch, row[0], talk, rng)
-            previous = list(seen[:, None])
-    return torch.stack(losses).mean(), first, hard_dice(logits.detach().cpu(), target)
+                    answer(mask, row[0], talk, rng)
+            previous = [row[0] for row in seen]
+    return Outcome(torch.stack(losses).mean(), named, first, hard_dice(logits.detach().cpu(), target))
+
+
+def _named_loss(logits: Tensor, patches: list[Patch]) -> Tensor:
+    """Loss of the named parts over the windows whose parts are known."""
+    known = [n for n, p in enumerate(patches) if p.parts is not None]
+    if not known:
+        return logits.new_zeros(())
+    parts = torch.stack([p.parts for p in patches if p.parts is not None]).to(logits.device)
+    weights = torch.full((len(PARTS),), TISSUE_WEIGHT, device=logits.device)
+    weights[[*ORGAN_PARTS, LESION]] = 1.0
+    return parts_loss(logits[torch.tensor(known, device=logits.device)], parts, weights).mean()

@@ -29,3 +29,24 @@ def hard_dice(logits: Tensor, target: Tensor) -> Tensor:
     mask, truth = logits > 0, target > 0.5
     axes = (1, 2, 3, 4)
     return 2.0 * (mask & truth).sum(axes) / (mask.sum(axes) + truth.sum(axes)).clamp_min(1)
+
+
+def parts_loss(logits: Tensor, parts: Tensor, weights: Tensor, unknown: int = 255) -> Tensor:
+    """Cross entropy of cells against the shares of the parts in them, per sample.
+
+    Args:
+        logits: (B, P, n, n, n).
+        parts: uint8 (B, 2n, 2n, 2n), values below P, or `unknown`, which counts for nothing.
+        weights: (P,), of each part.
+
+    Returns:
+        (B,): weighted mean over the cells; 0 where nothing is known.
+    """
+    b, p, n = logits.shape[:3]
+    cells = parts.reshape(b, n, 2, n, 2, n, 2).permute(0, 2, 4, 6, 1, 3, 5).reshape(b, 8, n, n, n).long()
+    known = cells != unknown
+    share = logits.new_zeros(b, p, n, n, n)
+    share.scatter_add_(1, torch.where(known, cells, 0), known.to(logits.dtype) / 8)
+    share = share * weights.reshape(1, p, 1, 1, 1)
+    entropy = -(share * torch.log_softmax(logits, dim=1)).sum((1, 2, 3, 4))
+    return entropy / share.sum((1, 2, 3, 4)).clamp_min(1e-3)

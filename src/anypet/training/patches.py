@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -10,27 +10,34 @@ import torch
 
 from anypet.clicks import bounding_box, first_click
 from anypet.models.compact.model import SPACINGS
+from anypet.models.compact.parts import LESION
+from anypet.training.pool import PoolStudy
 from anypet.volume import Volume
 from anypet.windows import Window, cut
 
-Mask = npt.NDArray[np.bool_]
+UNKNOWN = 255  # of a part map: nothing is said about the voxel
+LEAST_VOXELS = 12  # of a further target in a window
 
 
 @dataclass(frozen=True)
 class Patch:
-    """One window with one target.
+    """One window with its targets.
 
     Args:
         image: float32 (N, N, N), SUVbw along (R, A, S).
-        target: bool (N, N, N).
+        targets: bool (N, N, N) each, the one that the window was placed on first.
         spacing: millimetres per voxel.
-        kind: "organ", "lesion" or "real".
+        kind: "organ", "lesion" or "real", of the first target.
+        parts: uint8 (N, N, N), values of `PARTS` or `UNKNOWN`; None where nothing is known.
+        mirror: whether the targets have no fixed place in the body (lesions), so that mirrors are fair.
     """
 
     image: torch.Tensor
-    target: torch.Tensor
+    targets: tuple[torch.Tensor, ...]
     spacing: float
     kind: str
+    parts: torch.Tensor | None = None
+    mirror: bool = False
 
 
 def place_window(truth: Volume, size: int, rng: np.random.Generator, coarse: bool) -> Window:
@@ -56,24 +63,114 @@ def place_window(truth: Volume, size: int, rng: np.random.Generator, coarse: boo
     return Window(tuple((lo + hi) / 2 + jitter), spacing, (size,) * 3)
 
 
-def cut_patch(pet: Volume, truth: Volume, window: Window, kind: str) -> Patch | None:
-    """The patch of a window; None where the target has no voxel in it."""
-    target = cut(truth, window)[0, 0] > 0.5
-    if not bool(target.any()):
+def cut_target(truth: Volume, window: Window) -> torch.Tensor:
+    """The target in a window, bool (N, N, N)."""
+    return cut(truth, window)[0, 0] > 0.5
+
+
+def organ_truth(study: PoolStudy, n: int) -> Volume:
+    """The study's organ number n as an occupancy, one empty voxel around."""
+    part, box = study.organs[n]
+    around = tuple(
+        slice(max(0, s.start - 1), min(size, s.stop + 1))
+        for s, size in zip(box, study.parts.shape, strict=True)
+    )
+    return _placed((study.parts.array[around] == part).astype(np.float32), around, study.parts.affine)
+
+
+def lesion_truth(study: PoolStudy, n: int) -> Volume:
+    """The study's lesion number n as an occupancy."""
+    box, occupancy = study.lesions[n]
+    return _placed(occupancy.astype(np.float32), box, study.parts.affine)
+
+
+def _placed(array: npt.NDArray[Any], box: tuple[slice, ...], affine: FloatArray) -> Volume:
+    """A part of a grid as a volume of its own."""
+    moved = affine.copy()
+    moved[:3, 3] += moved[:3, :3] @ np.array([s.start for s in box])
+    return Volume(array, moved, "label")
+
+
+def draw_patch(
+    study: PoolStudy, size: int, rng: np.random.Generator, organ_share: float, targets: int
+) -> Patch | None:
+    """A window on a random target of a study, with further targets in it; None if the target is not in it."""
+    is_organ = not study.lesions or (bool(study.organs) and rng.random() < organ_share)
+    number = len(study.organs if is_organ else study.lesions)
+    if number == 0:
         return None
-    return Patch(cut(pet, window)[0, 0], target, window.spacing, kind)
+    n = int(rng.integers(number))
+    truth = organ_truth(study, n) if is_organ else lesion_truth(study, n)
+    window = place_window(truth, size, rng, coarse=rng.random() < 0.4)
+    masks = [cut_target(truth, window)]
+    if not bool(masks[0].any()):
+        return None
+    seen = _instances(study, window)
+    counts = np.bincount(seen.numpy().ravel(), minlength=256)
+    first = study.organs[n][0] if is_organ else LESION + n
+    organs = {part: m for m, (part, _) in enumerate(study.organs)}
+    others = [
+        v for v in np.flatnonzero(counts >= LEAST_VOXELS) if v != first and (v >= LESION or v in organs)
+    ]
+    lesions_only = not is_organ
+    while len(masks) < targets and others:
+        value = others.pop(int(rng.integers(len(others))))
+        other = lesion_truth(study, value - LESION) if value >= LESION else organ_truth(study, organs[value])
+        mask = cut_target(other, window)
+        if int(mask.sum()) >= LEAST_VOXELS:
+            masks.append(mask)
+            lesions_only &= value >= LESION
+    image = cut(study.pet, window)[0, 0]
+    kind = "organ" if is_organ else "lesion"
+    return Patch(image, tuple(masks), window.spacing, kind, seen.clamp_max(LESION), lesions_only)
+
+
+def _instances(study: PoolStudy, window: Window) -> torch.Tensor:
+    """Parts of the window's voxels, uint8 (N, N, N); lesion number n has the value LESION + n."""
+    box = window.box_in(study.parts)
+    labels = np.array(study.parts.array[box])
+    if labels.size == 0:
+        return torch.zeros(window.shape, dtype=torch.uint8)
+    for n, (own, occupancy) in enumerate(study.lesions[: UNKNOWN - LESION]):
+        common = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, own, strict=True)]
+        if all(hi > lo for lo, hi in common):
+            here = tuple(slice(lo - b.start, hi - b.start) for (lo, hi), b in zip(common, box, strict=True))
+            there = tuple(slice(lo - b.start, hi - b.start) for (lo, hi), b in zip(common, own, strict=True))
+            labels[here][occupancy[there] > 0.5] = LESION + n
+    return cut(_placed(labels, box, study.parts.affine), window, "nearest")[0, 0].round().to(torch.uint8)
 
 
 def augment(patch: Patch, rng: np.random.Generator) -> Patch:
-    """Mirrors and turns what has no fixed place (lesions), scales the uptake, adds noise."""
-    image, target = patch.image, patch.target
-    if patch.kind != "organ":
-        dims = [d for d in range(3) if rng.random() < 0.5]
-        image, target = image.flip(dims), target.flip(dims)
-        order = [int(v) for v in rng.permutation(3)]
-        image, target = image.permute(order), target.permute(order)
-    image = image * float(np.exp(rng.normal(0, 0.2)))
+    """Mirrors and turns what has no fixed place, scales the uptake, adds noise, crops the scan."""
+    if patch.mirror and (patch.parts is None or rng.random() < 0.3):
+        patch = _turned(patch, rng)
+    image = patch.image * float(np.exp(rng.normal(0, 0.2)))
     if rng.random() < 0.3:
         noise = torch.from_numpy(rng.standard_normal(tuple(image.shape), dtype=np.float32))
         image = image + noise * float(rng.uniform(0, 0.12)) * image.clamp_min(0.05)
-    return Patch(image.clamp_min(0).contiguous(), target.contiguous(), patch.spacing, patch.kind)
+    patch = replace(patch, image=image.clamp_min(0).contiguous())
+    return _cropped(patch, rng) if rng.random() < 0.12 else patch
+
+
+def _turned(patch: Patch, rng: np.random.Generator) -> Patch:
+    """Mirrored and with axes exchanged; nothing is known of the parts any more."""
+    dims = [d for d in range(3) if rng.random() < 0.5]
+    order = [int(v) for v in rng.permutation(3)]
+    image, *targets = (v.flip(dims).permute(order).contiguous() for v in (patch.image, *patch.targets))
+    return replace(patch, image=image, targets=tuple(targets), parts=None)
+
+
+def _cropped(patch: Patch, rng: np.random.Generator) -> Patch:
+    """As if the scan ended some centimetres around the first target, as cropped data sets do."""
+    box = bounding_box(patch.targets[0].numpy())
+    if box is None:
+        return patch
+    outside = torch.ones_like(patch.targets[0])
+    margin = rng.uniform(25.0, 90.0, (3, 2)) / patch.spacing
+    cut_box = tuple(
+        slice(max(0, s.start - round(a)), s.stop + round(b)) for s, (a, b) in zip(box, margin, strict=True)
+    )
+    outside[cut_box] = False
+    kept = tuple(t for t in (t & ~outside for t in patch.targets) if bool(t.any()))
+    parts = None if patch.parts is None else patch.parts.masked_fill(outside, UNKNOWN)
+    return replace(patch, image=patch.image.masked_fill(outside, 0.0), targets=kept, parts=parts)

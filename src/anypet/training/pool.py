@@ -1,7 +1,8 @@
-"""A pool of simulated patches on disk: simulated once by several processes, drawn from many times.
+"""A pool of simulated studies on disk: simulated once by several processes, cut anew for every draw.
 
-One safetensors file a study: `image` float16 (n, N, N, N), `target` packed bits uint8 (n, N^3 / 8),
-`spacing` float32 (n,), `organ` uint8 (n,) 1 = an organ, 0 = a lesion.
+One safetensors file a study: `pet` float16 SUVbw and `pet_affine`; `parts` uint8, values of `PARTS` without
+lesions, and `parts_affine`; `organs` int32 (n, 7), part and bounding box; `lesions` int32 (m, 6), bounding
+boxes on the grid of the parts, and `occupancy`, their float16 voxels one after the other.
 """
 
 from __future__ import annotations
@@ -9,94 +10,133 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 from anypet.clicks import bounding_box
 from anypet.errors import AnyPETError
+from anypet.models.compact.parts import ORGAN_PARTS, PARTS
 from anypet.simulate import Anatomy, Study, analytic_anatomy, load_anatomy, simulate
-from anypet.training.patches import Patch, cut_patch, place_window
+from anypet.simulate import anatomy as organs
+from anypet.simulate import body as tissues
 from anypet.volume import Volume
 
 log = logging.getLogger(__name__)
+Box = tuple[slice, slice, slice]
+
+# tissue of the simulation -> part; paired organs get theirs from the masks by side
+PART_OF_TISSUE = {
+    tissues.AIR: "air", tissues.FAT: "fat", tissues.MUSCLE: "muscle", tissues.CORTEX: "cortical bone",
+    tissues.MARROW: "marrow", tissues.VESSEL: "vessel", tissues.BOWEL: "bowel", tissues.URETER: "ureter",
+    **{label: name for label, name in organs.ORGANS.items() if name in PARTS},
+}  # fmt: skip
 
 
-def study_patches(
-    study: Study, size: int, count: int, rng: np.random.Generator, organ_share: float
-) -> list[Patch]:
-    """Patches of one study: targets drawn so that small lesions are not drowned by livers."""
-    organs = [_cropped(mask, study.truth_affine) for mask in study.organs.values()]
-    lesions = [_placed(v.occupancy.cpu().numpy(), v.box, study.truth_affine) for v in study.soft_lesions]
-    lesions = [v for v in lesions if (v.array > 0.5).any()]
-    patches: list[Patch] = []
-    for _ in range(count if organs or lesions else 0):
-        is_organ = not lesions or (bool(organs) and rng.random() < organ_share)
-        choice = organs if is_organ else lesions
-        truth = choice[int(rng.integers(len(choice)))]
-        window = place_window(truth, size, rng, coarse=rng.random() < 0.4)
-        patch = cut_patch(study.pet, truth, window, "organ" if is_organ else "lesion")
-        if patch is not None:
-            patches.append(patch)
-    return patches
+@dataclass(frozen=True)
+class PoolStudy:
+    """A study of the pool.
+
+    Args:
+        pet: SUVbw on the scanner's grid.
+        parts: uint8, values of `PARTS` without lesions, on the anatomy's grid.
+        organs: (part, box) of every organ that can be a target.
+        lesions: (box, soft occupancy (d, h, w)) of every lesion, on the grid of the parts.
+    """
+
+    pet: Volume
+    parts: Volume
+    organs: list[tuple[int, Box]]
+    lesions: list[tuple[Box, npt.NDArray[Any]]]
 
 
-def _placed(array: np.ndarray, box: tuple[slice, ...], affine: np.ndarray) -> Volume:
-    """A part of a grid as a volume of its own."""
-    moved = affine.copy()
-    moved[:3, 3] += moved[:3, :3] @ np.array([s.start for s in box])
-    return Volume(array, moved, "label")
+def part_map(tissue: npt.NDArray[np.uint8], masks: dict[str, npt.NDArray[np.bool_]]) -> npt.NDArray[np.uint8]:
+    """Tissues of the simulation and masks of organs by name -> values of `PARTS`."""
+    table = np.zeros(256, dtype=np.uint8)
+    for label, name in PART_OF_TISSUE.items():
+        table[label] = PARTS.index(name)
+    parts = table[tissue]
+    for name, mask in masks.items():
+        parts[mask] = PARTS.index(name)
+    return parts
 
 
-def _cropped(mask: np.ndarray, affine: np.ndarray) -> Volume:
-    """A mask as an occupancy in its own bounding box, one empty voxel around."""
-    box = bounding_box(mask, margin=1)
-    assert box is not None
-    return _placed(mask[box].astype(np.float32), box, affine)
-
-
-def write_shard(path: Path, patches: list[Patch]) -> None:
-    """Writes patches to a shard, under a temporary name first."""
-    bits = [torch.from_numpy(np.packbits(p.target.numpy().ravel())) for p in patches]
+def write_study(path: Path, study: Study) -> None:
+    """Writes a study for the pool, under a temporary name first."""
+    parts = part_map(study.tissue, study.organs)
+    found = []
+    for part in ORGAN_PARTS:
+        box = bounding_box(parts == part)
+        if PARTS[part] in study.organs and box is not None:
+            found.append([part, *_ends(box)])
+    lesions = [v for v in study.soft_lesions if bool((v.occupancy > 0.5).any())]
+    flat = [v.occupancy.cpu().half().ravel() for v in lesions]
     tensors = {
-        "image": torch.stack([p.image for p in patches]).half(),
-        "target": torch.stack(bits),
-        "spacing": torch.tensor([p.spacing for p in patches]),
-        "organ": torch.tensor([p.kind == "organ" for p in patches], dtype=torch.uint8),
+        "pet": torch.from_numpy(study.pet.array).half(),
+        "pet_affine": torch.from_numpy(np.array(study.pet.affine)),
+        "parts": torch.from_numpy(parts),
+        "parts_affine": torch.from_numpy(np.array(study.truth_affine)),
+        "organs": torch.tensor(found, dtype=torch.int32).reshape(-1, 7),
+        "lesions": torch.tensor([_ends(v.box) for v in lesions], dtype=torch.int32).reshape(-1, 6),
+        "occupancy": torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float16),
     }
     partial = path.with_suffix(".part")
-    save_file(tensors, partial)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, partial)
     os.replace(partial, path)
 
 
-def _one(job: tuple[Path | None, int, Path, int, int, float]) -> str | None:
-    source, seed, path, size, count, organ_share = job
+def read_study(path: Path) -> PoolStudy:
+    """A study of the pool; its voxels stay on disk until they are looked at.
+
+    Raises:
+        AnyPETError: the file is no study of a pool.
+    """
+    try:
+        raw = {k: v.numpy() for k, v in load_file(path).items()}
+        pet = Volume(raw["pet"], raw["pet_affine"], "SUVbw")
+        parts = Volume(raw["parts"], raw["parts_affine"], "label")
+    except (SafetensorError, OSError, KeyError) as error:
+        raise AnyPETError(
+            f"{path} is no simulated study ({error}); delete it or choose another --pool"
+        ) from error
+    lesions, start = [], 0
+    for ends in raw["lesions"].tolist():
+        box = _box(ends)
+        shape = tuple(s.stop - s.start for s in box)
+        size = int(np.prod(shape))
+        lesions.append((box, raw["occupancy"][start : start + size].reshape(shape)))
+        start += size
+    return PoolStudy(pet, parts, [(row[0], _box(row[1:])) for row in raw["organs"].tolist()], lesions)
+
+
+def _ends(box: tuple[slice, ...]) -> list[int]:
+    return [*(s.start for s in box), *(s.stop for s in box)]
+
+
+def _box(ends: list[int]) -> Box:
+    a, b, c, d, e, f = ends
+    return slice(a, d), slice(b, e), slice(c, f)
+
+
+def _one(job: tuple[Path | None, int, Path]) -> str | None:
+    source, seed, path = job
     torch.set_num_threads(1)
     try:
         anatomy: Anatomy = load_anatomy(source) if source else analytic_anatomy(seed)
-        study = simulate(anatomy, seed, scanner_grid=True)
-        patches = study_patches(study, size, count, np.random.default_rng(seed), organ_share)
-        if patches:
-            write_shard(path, patches)
+        write_study(path, simulate(anatomy, seed, scanner_grid=True))
         return None
     except Exception as error:  # one bad anatomy must not end a run of hundreds; it is reported
         return f"{source or 'analytic'}: {type(error).__name__}: {error}"
 
 
-def build_pool(
-    folder: Path,
-    sources: list[Path],
-    studies: int,
-    size: int,
-    count: int,
-    seed: int,
-    organ_share: float,
-    workers: int = 2,
-) -> Iterator[int]:
+def build_pool(folder: Path, sources: list[Path], studies: int, seed: int, workers: int = 2) -> Iterator[int]:
     """Simulates the studies that are not in the folder yet; yields the number done after each.
 
     `sources` are label maps, drawn in a shuffled order, again and again with other seeds; without any, the
@@ -109,7 +149,7 @@ def build_pool(
         path = folder / f"study-{seed}-{n:05d}.safetensors"
         source = sources[order[n % len(order)]] if len(order) else None
         if not path.exists():
-            jobs.append((source, seed * 100_003 + n, path, size, count, organ_share))
+            jobs.append((source, seed * 100_003 + n, path))
     done = studies - len(jobs)
     if not jobs:
         yield done
@@ -123,50 +163,24 @@ def build_pool(
 
 
 class Pool:
-    """Random access to the patches of a folder; new shards are found by `refresh`.
+    """The studies of a folder; new ones are found by `refresh`."""
 
-    Raises:
-        AnyPETError: a shard holds patches of another size.
-    """
-
-    def __init__(self, folder: Path, size: int):
-        self.folder, self.size = folder, size
-        self.index: list[tuple[Path, int]] = []
-        self._known: set[Path] = set()
-        self._of_kind: dict[bool, list[int]] = {True: [], False: []}
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.paths: list[Path] = []
+        self._open: dict[Path, PoolStudy] = {}
         self.refresh()
 
     def refresh(self) -> int:
-        """Looks for new shards -> number of patches."""
-        for path in sorted(self.folder.glob("*.safetensors")):
-            if path not in self._known:
-                with safe_open(path, "pt") as shard:
-                    organ = shard.get_tensor("organ").tolist()
-                    found = shard.get_slice("image").get_shape()[-1]
-                if found != self.size:
-                    raise AnyPETError(
-                        f"{path} holds patches of {found} voxels a side, the settings' window is "
-                        f"{self.size}; give another folder with --pool"
-                    )
-                for n, is_organ in enumerate(organ):
-                    self._of_kind[bool(is_organ)].append(len(self.index))
-                    self.index.append((path, n))
-                self._known.add(path)
-        return len(self.index)
+        """Looks for new studies -> their number."""
+        self.paths = sorted(self.folder.glob("*.safetensors"))
+        return len(self.paths)
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.paths)
 
-    def draw(self, rng: np.random.Generator, organ_share: float) -> Patch:
-        """A random patch: of an organ with this probability, else of a lesion (if there is one)."""
-        wanted = self._of_kind[bool(rng.random() < organ_share)] or range(len(self.index))
-        return self[wanted[int(rng.integers(len(wanted)))]]
-
-    def __getitem__(self, item: int) -> Patch:
-        path, n = self.index[item]
-        with safe_open(path, "pt") as shard:
-            image = shard.get_slice("image")[n].float()
-            bits = np.unpackbits(shard.get_slice("target")[n].numpy()).astype(bool)
-            spacing, organ = float(shard.get_slice("spacing")[n]), bool(shard.get_slice("organ")[n])
-        target = torch.from_numpy(bits).reshape(self.size, self.size, self.size)
-        return Patch(image, target, spacing, "organ" if organ else "lesion")
+    def __getitem__(self, item: int) -> PoolStudy:
+        path = self.paths[item]
+        if path not in self._open:
+            self._open[path] = read_study(path)
+        return self._open[path]

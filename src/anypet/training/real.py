@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from anypet.evaluation.cases import Case
-from anypet.training.patches import Patch, cut_patch, place_window
+from anypet.training.patches import Patch, cut_target, place_window
 from anypet.volume import Volume
+from anypet.windows import cut
 
 
 class RealCases:
@@ -24,11 +25,11 @@ class RealCases:
     def __len__(self) -> int:
         return len(self.scans)
 
-    def draw(self, rng: np.random.Generator) -> Patch:
-        """A patch of a random case, placed coarse or fine."""
-        while True:
-            pet, truth = self.scans[int(rng.integers(len(self.scans)))]
-            window = place_window(truth, self.size, rng, coarse=rng.random() < 0.45)
-            patch = cut_patch(pet, truth, window, "real")
-            if patch is not None:
-                return patch
+    def draw(self, rng: np.random.Generator) -> Patch | None:
+        """A patch of a random case, placed coarse or fine; None where the target is not in the window."""
+        pet, truth = self.scans[int(rng.integers(len(self.scans)))]
+        window = place_window(truth, self.size, rng, coarse=rng.random() < 0.45)
+        target = cut_target(truth, window)
+        if not bool(target.any()):
+            return None
+        return Patch(cut(pet, window)[0, 0], (target,), window.spacing, "real", mirror=True)

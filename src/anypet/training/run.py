@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from anypet.models.compact.network import CompactNet
 from anypet.models.weights import load_state_dict, load_strictly
 from anypet.training.click_loop import LoopSettings, run_loop
 from anypet.training.config import Settings
-from anypet.training.patches import Patch, augment
+from anypet.training.patches import Patch, augment, draw_patch
 from anypet.training.pool import Pool
 from anypet.training.real import RealCases
 
 log = logging.getLogger(__name__)
 CHECKPOINT_EVERY_S = 240.0
 REPORT_EVERY = 25
+COLUMNS = ("loss", "parts", "dice_first", "dice_last")
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Progress:
     loss: float = math.nan
     dice_first: float = math.nan
     dice_last: float = math.nan
+    parts: float = math.nan
 
 
 def learning_rate(settings: Settings, share: float, step: int) -> float:
@@ -54,7 +57,7 @@ class Run:
     Args:
         folder: where everything is written.
         settings: of the run.
-        pool: simulated patches; may grow while training.
+        pool: simulated studies; may grow while training.
         real: real cases, or None.
         start: weights (.safetensors) to start from.
         device: where the network is trained; patches and clicks are made on the CPU.
@@ -82,7 +85,6 @@ class Run:
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        self.rng = np.random.default_rng(settings.seed)
         self.progress = Progress()
         self.loop = LoopSettings(
             settings.clicks,
@@ -90,41 +92,48 @@ class Run:
             settings.box_share,
             settings.previous_share,
             settings.repeat_share,
+            settings.half,
         )
         folder.mkdir(parents=True, exist_ok=True)
         partial = folder / "settings.part"
         partial.write_text(json.dumps(settings.model_dump(), indent=1))
         os.replace(partial, folder / "settings.json")
 
-    def draw(self) -> list[Patch]:
-        """A batch of augmented patches."""
-        patches = []
-        for _ in range(self.settings.batch):
-            real = self.real if self.real is not None and len(self.real) else None
-            if real and (not len(self.pool) or self.rng.random() < self.settings.real_share):
-                patch = real.draw(self.rng)
+    def draw(self, step: int) -> list[Patch]:
+        """The augmented patches of a step: the same whenever asked for, as long as the pool is the same."""
+        settings, rng = self.settings, np.random.default_rng((self.settings.seed, step, 0))
+        real = self.real if self.real is not None and len(self.real) else None
+        patches: list[Patch] = []
+        while len(patches) < settings.batch:
+            if real and (not len(self.pool) or rng.random() < settings.real_share):
+                patch = real.draw(rng)
             else:
-                patch = self.pool.draw(self.rng, self.settings.organ_share)
-            patches.append(augment(patch, self.rng))
+                study = self.pool[int(rng.integers(len(self.pool)))]
+                patch = draw_patch(study, settings.window, rng, settings.organ_share, settings.targets)
+            if patch is not None:
+                patches.append(augment(patch, rng))
         return patches
 
-    def step(self, share: float) -> None:
+    def step(self, share: float, patches: list[Patch]) -> None:
         """One optimiser step; `share` of the time budget is spent."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.settings, share, self.progress.step)
-        loss, first, last = run_loop(self.net, self.draw(), self.loop, self.rng)
-        if not torch.isfinite(loss):
-            raise AnyPETError(f"the loss is {float(loss)} at step {self.progress.step}; lower learning_rate")
+        rng = np.random.default_rng((self.settings.seed, self.progress.step, 1))
+        done = run_loop(self.net, patches, self.loop, rng)
+        loss = done.loss + self.settings.parts_weight * done.parts
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.gradient_clip)
+        if not torch.isfinite(norm):  # a step with it would spoil every weight
+            at = f"at step {self.progress.step}: loss {float(loss.detach())}, gradient {float(norm)}"
+            raise AnyPETError(f"training has diverged {at}; go on with --resume and a lower learning_rate")
         self.optimiser.step()
         decay = min(self.settings.ema, (1 + self.progress.step) / (10 + self.progress.step))
         for key, value in self.net.state_dict().items():
             self.average[key].lerp_(value, 1 - decay)
         self.progress.step += 1
-        self.progress.loss, self.progress.dice_first = float(loss.detach()), float(first.mean())
-        self.progress.dice_last = float(last.mean())
+        self.progress.loss, self.progress.parts = float(done.loss.detach()), float(done.parts.detach())
+        self.progress.dice_first, self.progress.dice_last = float(done.first.mean()), float(done.last.mean())
 
     def train(self, minutes: float, report: Callable[[Progress], None] | None = None) -> None:
         """Steps until the budget (earlier, resumed time counts) is spent; then exports.
@@ -138,19 +147,23 @@ class Run:
         self._cut_log()
         started, saved = time.monotonic() - self.progress.seconds, time.monotonic()
         rows: list[Progress] = []
-        while self.progress.seconds < minutes * 60:
-            self.step(self.progress.seconds / (minutes * 60))
-            self.progress.seconds = time.monotonic() - started
-            rows.append(Progress(**vars(self.progress)))
-            if self.progress.step % REPORT_EVERY == 0:
-                self._write_rows(rows)
-                rows = []
-                self.pool.refresh()
-                if report:
-                    report(self.progress)
-            if time.monotonic() - saved > CHECKPOINT_EVERY_S:
-                self.save_checkpoint()
-                saved = time.monotonic()
+        with ThreadPoolExecutor(1) as ahead:  # the next batch is cut while the network learns from this one
+            coming = ahead.submit(self.draw, self.progress.step)
+            while self.progress.seconds < minutes * 60:
+                patches = coming.result()
+                coming = ahead.submit(self.draw, self.progress.step + 1)
+                self.step(self.progress.seconds / (minutes * 60), patches)
+                self.progress.seconds = time.monotonic() - started
+                rows.append(Progress(**vars(self.progress)))
+                if self.progress.step % REPORT_EVERY == 0:
+                    self._write_rows(rows)
+                    rows = []
+                    self.pool.refresh()
+                    if report:
+                        report(self.progress)
+                if time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                    self.save_checkpoint()
+                    saved = time.monotonic()
         self._write_rows(rows)
         self.save_checkpoint()
         self.export(self.folder / "weights.safetensors")
@@ -182,10 +195,8 @@ class Run:
         with path.open("a", newline="") as handle:
             writer = csv.writer(handle)
             if new:
-                writer.writerow(["step", "minutes", "loss", "dice_first", "dice_last"])
-            means = [
-                float(np.mean([getattr(r, k) for r in rows])) for k in ("loss", "dice_first", "dice_last")
-            ]
+                writer.writerow(["step", "minutes", *COLUMNS])
+            means = [float(np.mean([getattr(r, k) for r in rows])) for k in COLUMNS]
             writer.writerow([rows[-1].step, f"{rows[-1].seconds / 60:.2f}", *(f"{m:.4f}" for m in means)])
 
     def save_checkpoint(self) -> None:
@@ -194,7 +205,6 @@ class Run:
             "net": self.net.state_dict(),
             "average": self.average,
             "optimiser": self.optimiser.state_dict(),
-            "rng": json.dumps(self.rng.bit_generator.state),
             "progress": vars(self.progress),
         }
         partial = self.folder / "checkpoint.part"
@@ -214,7 +224,6 @@ class Run:
         self.net.load_state_dict(state["net"])
         self.average = state["average"]
         self.optimiser.load_state_dict(state["optimiser"])
-        self.rng.bit_generator.state = json.loads(state["rng"])
         self.progress = Progress(**state["progress"])
 
     def export(self, path: Path) -> None:

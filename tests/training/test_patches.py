@@ -1,0 +1,90 @@
+"""Windows on targets, further targets in them, parts, augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from toys import HEART, LIVER, ball, study
+
+from anypet.models.compact.parts import LESION, PARTS
+from anypet.training.patches import UNKNOWN, augment, cut_target, draw_patch, lesion_truth, place_window
+from anypet.volume import Volume
+from anypet.windows import Window
+
+
+def test_fine_windows_hold_the_target():
+    truth = np.zeros((60, 50, 70), dtype=np.float32)
+    truth[20:40, 10:30, 15:60] = 1
+    volume = Volume(truth, np.diag([4.0, 4.0, 3.0, 1.0]), "label")
+    for seed in range(8):
+        window = place_window(volume, 32, np.random.default_rng(seed), coarse=False)
+        ml = float(cut_target(volume, window).sum()) * window.spacing**3 / 1000
+        assert ml == pytest.approx(truth.sum() * 48 / 1000, rel=0.25)
+    coarse = place_window(volume, 32, np.random.default_rng(0), coarse=True)
+    assert volume.array[tuple(np.round(volume.to_voxel(coarse.centre_mm)).astype(int))] == 1
+
+
+def test_draws_keep_the_share_of_organs_and_name_the_parts():
+    simulated, rng = study(), np.random.default_rng(0)
+    patches = [draw_patch(simulated, 32, rng, 0.7, 1) for _ in range(120)]
+    kinds = [p.kind for p in patches if p is not None]
+    assert kinds.count("organ") / len(kinds) == pytest.approx(0.7, abs=0.12)
+    for patch in patches:
+        assert patch is not None
+        assert patch.parts is not None
+        inside = patch.parts[patch.targets[0]]
+        assert len(inside)
+        # the border is cut with interpolation in one and without in the other
+        wanted = [LESION] if patch.kind == "lesion" else [LIVER, HEART, LESION]
+        assert torch.isin(inside, torch.tensor(wanted, dtype=torch.uint8)).float().mean() > 0.6
+        assert patch.mirror == (patch.kind == "lesion")
+        assert patch.image.unique().numel() < 2000
+    named = torch.cat([p.parts.flatten() for p in patches if p is not None and p.parts is not None]).unique()
+    assert {0, LIVER, HEART, LESION, PARTS.index("muscle")} == set(named.tolist())
+
+
+def test_further_targets_come_from_the_same_window():
+    rng = np.random.default_rng(1)
+    patches = [p for p in (draw_patch(study(), 48, rng, 0.5, 3) for _ in range(20)) if p is not None]
+    assert max(len(p.targets) for p in patches) == 3
+    for patch in patches:
+        assert all(bool(t.any()) for t in patch.targets)
+        assert patch.mirror == (len(patch.targets) == 1 and patch.kind == "lesion")
+
+
+def test_lesion_keeps_its_place_and_volume():
+    truth = lesion_truth(study(), 0)
+    window = Window((60.0, 52.0, 44.0), 2.0, (32,) * 3)
+    target = cut_target(truth, window)
+    assert float(target.sum()) * 8 == pytest.approx(4**3 * 64, rel=0.02)
+    middle = torch.nonzero(target).float().mean(0).numpy()
+    assert window.to_mm(middle) == pytest.approx([58.0, 50.0, 42.0], abs=0.2)
+
+
+def test_organs_are_not_turned():
+    patch = ball(kind="organ")
+    image = torch.arange(32**3, dtype=torch.float32).reshape(32, 32, 32) + 1
+    patch = replace(patch, image=image, targets=(image > 5000,))
+    for seed in range(6):
+        out = augment(patch, np.random.default_rng(seed))
+        assert torch.equal(out.targets[0] & patch.targets[0], out.targets[0])
+        assert torch.isfinite(out.image).all()
+        if out.parts is not None and not (out.parts == UNKNOWN).any():
+            assert torch.equal(out.targets[0], patch.targets[0])
+    mirrored = replace(patch, mirror=True, parts=None)
+    turned = [augment(mirrored, np.random.default_rng(s)).targets[0] for s in range(6)]
+    assert any(not torch.equal(t, patch.targets[0]) for t in turned)
+
+
+def test_cropped_scans_say_nothing_of_what_is_outside():
+    patch = ball(radius=4.0, kind="organ")
+    cropped = [augment(patch, np.random.default_rng(s)) for s in range(60)]
+    with_border = [p for p in cropped if p.parts is not None and (p.parts == UNKNOWN).any()]
+    assert with_border
+    for out in with_border:
+        assert out.parts is not None
+        assert out.image[out.parts == UNKNOWN].abs().max() == 0
+        assert torch.equal(out.targets[0], patch.targets[0])
