@@ -30,12 +30,14 @@ def test_train_from_nothing_but_the_package(tmp_path: Path, monkeypatch: pytest.
     settings = tmp_path / "tiny.yaml"
     settings.write_text(
         "window: 32\nwidths: [8, 8, 8, 8, 8]\nblocks: [1, 1, 1, 1]\nbatch: 1\nclicks: 1\n"
-        "studies: 1\nwindows_per_study: 4\n"
+        "studies: 1\nhalf: false\n"
     )
     arguments = [
         str(settings),
-        "--minutes",
-        "0.02",
+        "--steps",
+        "2",
+        "--set",
+        "clicks=2",
         "-o",
         str(tmp_path / "run"),
         "--pool",
@@ -44,8 +46,10 @@ def test_train_from_nothing_but_the_package(tmp_path: Path, monkeypatch: pytest.
     result = runner.invoke(app_of(train), [*arguments, "--workers", "1"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / "run" / "weights.safetensors").is_file()
-    again = runner.invoke(app_of(train), [*arguments, "--resume", "--minutes", "0.04"])
+    again = runner.invoke(app_of(train), [*arguments, "--resume", "--steps", "4"])
     assert again.exit_code == 0, again.output
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["clicks"] == 2
+    assert 'steps":"4"' in (tmp_path / "run" / "weights.safetensors").read_bytes()[:2000].decode("latin1")
 
 
 def test_train_names_a_missing_data_folder(tmp_path: Path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from toys import TINY, ball
+from toys import ball, tiny_learner
 
-from anypet.models.compact import CompactConfig, CompactNet
-from anypet.training.click_loop import LoopSettings, answer, open_dialogue, rough_mask, run_loop
+from anypet.training.click_loop import LoopSettings, run_loop, turns
+from anypet.training.dialogue import answer, open_dialogue, rough_mask
 from anypet.training.losses import hard_dice
 from anypet.training.patches import Patch
 
@@ -42,21 +42,22 @@ def test_rough_masks_resemble_the_target():
     assert 0.4 < np.mean(scores) < 0.98
 
 
-@pytest.mark.parametrize("mode", ["all", "last"])
-def test_loop_has_gradients_everywhere(mode: str):
-    net = CompactNet(CompactConfig(32, TINY["widths"], TINY["blocks"]))
+@pytest.mark.parametrize(("mode", "kept"), [("all", 3), ("last", 1)])
+def test_turns_that_carry_a_gradient(mode: str, kept: int):
     small = ball(radius=5)
     patches = [ball(), Patch(small.image, (*small.targets, ball(radius=9).targets[0]), 4.0, "lesion")]
-    done = run_loop(net, patches, LoopSettings(3, mode, 0.3, 0.5), np.random.default_rng(0))
-    (done.loss + done.parts).backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
-    assert done.first.shape == done.last.shape == (3,)
-    assert float(done.parts.detach()) > 0
+    rngs = [np.random.default_rng(n) for n in range(2)]
+    talk = run_loop(tiny_learner(), patches, LoopSettings(3, mode, 0.3, 0.5), rngs, 3)
+    assert len(talk.logits) == kept
+    assert talk.logits[-1].shape == talk.target.shape == (3, 1, 32, 32, 32)
+    assert talk.rows.tolist() == [0, 1, 1]
+    assert talk.first.shape == talk.last.shape == (3,)
+    assert talk.parts is not None
+    (sum(v.sum() for v in talk.logits) + talk.parts.sum()).backward()
 
 
-def test_unknown_parts_cost_nothing():
-    net = CompactNet(CompactConfig(32, TINY["widths"], TINY["blocks"]))
-    patch = ball()
-    unknown = Patch(patch.image, patch.targets, 4.0, "real")
-    done = run_loop(net, [unknown], LoopSettings(1, "all", 0.0, 0.0), np.random.default_rng(0))
-    assert float(done.parts) == 0.0
+def test_turns_follow_their_shares():
+    rng = np.random.default_rng(0)
+    counts = [turns(LoopSettings(4, "last", 0, 0, once_share=0.4), rng) for _ in range(2000)]
+    assert np.bincount(counts)[1:] / 2000 == pytest.approx([0.55, 0.15, 0.15, 0.15], abs=0.04)
+    assert {turns(LoopSettings(1, "last", 0, 0), rng) for _ in range(20)} == {1}

@@ -10,7 +10,16 @@ import torch
 from toys import HEART, LIVER, ball, study
 
 from anypet.models.compact.parts import LESION, PARTS
-from anypet.training.patches import UNKNOWN, augment, cut_target, draw_patch, lesion_truth, place_window
+from anypet.training.patches import (
+    UNKNOWN,
+    Draw,
+    augment,
+    cut_target,
+    draw_patch,
+    lesion_truth,
+    organ_truth,
+    place_window,
+)
 from anypet.volume import Volume
 from anypet.windows import Window
 
@@ -29,7 +38,7 @@ def test_fine_windows_hold_the_target():
 
 def test_draws_keep_the_share_of_organs_and_name_the_parts():
     simulated, rng = study(), np.random.default_rng(0)
-    patches = [draw_patch(simulated, 32, rng, 0.7, 1) for _ in range(120)]
+    patches = [draw_patch(simulated, rng, Draw(32, 0.7, 1)) for _ in range(120)]
     kinds = [p.kind for p in patches if p is not None]
     assert kinds.count("organ") / len(kinds) == pytest.approx(0.7, abs=0.12)
     for patch in patches:
@@ -48,7 +57,7 @@ def test_draws_keep_the_share_of_organs_and_name_the_parts():
 
 def test_further_targets_come_from_the_same_window():
     rng = np.random.default_rng(1)
-    patches = [p for p in (draw_patch(study(), 48, rng, 0.5, 3) for _ in range(20)) if p is not None]
+    patches = [p for p in (draw_patch(study(), rng, Draw(48, 0.5, 3)) for _ in range(20)) if p is not None]
     assert max(len(p.targets) for p in patches) == 3
     for patch in patches:
         assert all(bool(t.any()) for t in patch.targets)
@@ -88,3 +97,40 @@ def test_cropped_scans_say_nothing_of_what_is_outside():
         assert out.parts is not None
         assert out.image[out.parts == UNKNOWN].abs().max() == 0
         assert torch.equal(out.targets[0], patch.targets[0])
+
+
+def test_organs_left_out_are_no_targets_and_nothing_is_said_of_them():
+    rng = np.random.default_rng(2)
+    draw = Draw(48, 1.0, 3, left_out=frozenset({LIVER}))
+    patches = [p for p in (draw_patch(study(), rng, draw) for _ in range(20)) if p is not None]
+    assert patches
+    hearts = sum(int((p.parts == HEART).sum()) for p in patches if p.parts is not None)
+    assert hearts > 0
+    for patch in patches:
+        assert patch.parts is not None
+        assert not (patch.parts == LIVER).any()
+        for target in patch.targets:
+            assert (patch.parts[target] != UNKNOWN).float().mean() > 0.6
+
+
+def test_spoilt_labels_stay_the_same_and_differ_from_the_good():
+    good, bad = Draw(32, 1.0, 1), Draw(32, 1.0, 1, spoil=0.8)
+
+    def targets(draw: Draw, number: int) -> list[torch.Tensor]:
+        found = [draw_patch(study(), np.random.default_rng(s), draw, number) for s in range(6)]
+        return [p.targets[0] for p in found if p is not None]
+
+    one, again, other = targets(bad, 3), targets(bad, 3), targets(bad, 4)
+    assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
+    assert any(a.shape != b.shape or not torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert any(not torch.equal(a, b) for a, b in zip(one, targets(good, 3), strict=True))
+    patch = draw_patch(study(), np.random.default_rng(0), bad, 3)
+    assert patch is not None
+    assert not patch.high_quality
+    assert patch.parts is None
+
+
+def test_one_spacing_is_kept():
+    truth = organ_truth(study(), 0)
+    rng = np.random.default_rng(0)
+    assert {place_window(truth, 32, rng, coarse, 1.5).spacing for coarse in (True, False)} == {1.5}

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from anypet.models.compact import CompactNet
 from anypet.models.compact.parts import LESION, PARTS
+from anypet.training.config import Settings
+from anypet.training.learners import CompactLearner
 from anypet.training.patches import Patch
-from anypet.training.pool import PoolStudy
+from anypet.training.pool import Pool, PoolStudy
 from anypet.volume import Volume
 
 TINY = {
@@ -45,3 +48,22 @@ def study() -> PoolStudy:
     ]
     lesion = ((slice(12, 18), slice(10, 16), slice(8, 14)), occupancy)
     return PoolStudy(pet, Volume(parts, affine, "label"), organs, [lesion])
+
+
+class OneStudy(Pool):
+    """A pool that holds one made-up study, as often as wanted."""
+
+    def __init__(self, number: int = 1):
+        self.number = number
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, item: int) -> PoolStudy:
+        return study()
+
+
+def tiny_learner(settings: Settings | None = None) -> CompactLearner:
+    """A compact network that learns fast and badly, the same every time."""
+    torch.manual_seed(0)
+    return CompactLearner(CompactNet((settings or Settings(**TINY)).network))

@@ -253,6 +253,16 @@ def weights_folder(name: str) -> Path:
     return home() / "weights" / name
 
 
+def weights_file(source: str | Path) -> Path:
+    """The file of a weights path, or of the model of that name.
+
+    Raises:
+        WeightsError: it is neither a file nor the name of a model whose weights are at hand.
+    """
+    path = Path(source)
+    return path if path.suffix or path.is_file() else _ready_file(entry(str(source)))
+
+
 def as_json(found: Entry) -> dict[str, object]:
     """An entry for machines: its fields, the file as text, and whether it is ready."""
     return {**asdict(found), "file": str(found.file) if found.file else None, "ready": found.ready}

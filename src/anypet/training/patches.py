@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +12,9 @@ import torch
 from anypet.clicks import bounding_box, first_click
 from anypet.models.compact.model import SPACINGS
 from anypet.models.compact.parts import LESION
+from anypet.training.degrade import degrade_mask
 from anypet.training.pool import PoolStudy
-from anypet.volume import Volume
+from anypet.volume import FloatArray, Volume
 from anypet.windows import Window, cut
 
 UNKNOWN = 255  # of a part map: nothing is said about the voxel
@@ -29,6 +31,7 @@ class Patch:
         spacing: millimetres per voxel.
         kind: "organ", "lesion" or "real", of the first target.
         parts: uint8 (N, N, N), values of `PARTS` or `UNKNOWN`; None where nothing is known.
+        high_quality: whether the targets' masks can be trusted (HQ) or are noisy (LQ).
         mirror: whether the targets have no fixed place in the body (lesions), so that mirrors are fair.
     """
 
@@ -38,9 +41,12 @@ class Patch:
     kind: str
     parts: torch.Tensor | None = None
     mirror: bool = False
+    high_quality: bool = True
 
 
-def place_window(truth: Volume, size: int, rng: np.random.Generator, coarse: bool) -> Window:
+def place_window(
+    truth: Volume, size: int, rng: np.random.Generator, coarse: bool, spacing: float | None = None
+) -> Window:
     """A window on a target as inference would place it.
 
     Args:
@@ -48,19 +54,21 @@ def place_window(truth: Volume, size: int, rng: np.random.Generator, coarse: boo
         size: voxels a side.
         rng: source of the draws.
         coarse: centred on a click, 4.5 to 8 mm; else fitted to the target's extent with some room.
+        spacing: the one spacing of a network that has but one.
     """
     mask = np.asarray(truth.array > 0.5)
     if coarse:
         centre = truth.to_mm(first_click(mask, rng, tuple(truth.spacing)))
-        return Window(tuple(centre), float(rng.uniform(4.5, SPACINGS[1])), (size,) * 3)
+        return Window(tuple(centre), spacing or float(rng.uniform(4.5, SPACINGS[1])), (size,) * 3)
     box = bounding_box(mask)
     assert box is not None
     lo = truth.to_mm([s.start for s in box])
     hi = truth.to_mm([s.stop - 1 for s in box])
     extent = float(np.abs(hi - lo).max()) + float(truth.spacing.max())
-    spacing = float(np.clip(extent * rng.uniform(1.15, 2.4) / size, *SPACINGS))
-    jitter = rng.uniform(-0.1, 0.1, 3) * size * spacing
-    return Window(tuple((lo + hi) / 2 + jitter), spacing, (size,) * 3)
+    fitted = float(np.clip(extent * rng.uniform(1.15, 2.4) / size, *SPACINGS))
+    side = spacing or fitted
+    jitter = rng.uniform(-0.1, 0.1, 3) * size * side
+    return Window(tuple((lo + hi) / 2 + jitter), side, (size,) * 3)
 
 
 def cut_target(truth: Volume, window: Window) -> torch.Tensor:
@@ -91,38 +99,83 @@ def _placed(array: npt.NDArray[Any], box: tuple[slice, ...], affine: FloatArray)
     return Volume(array, moved, "label")
 
 
-def draw_patch(
-    study: PoolStudy, size: int, rng: np.random.Generator, organ_share: float, targets: int
-) -> Patch | None:
-    """A window on a random target of a study, with further targets in it; None if the target is not in it."""
-    is_organ = not study.lesions or (bool(study.organs) and rng.random() < organ_share)
-    number = len(study.organs if is_organ else study.lesions)
-    if number == 0:
+@dataclass(frozen=True)
+class Draw:
+    """What `draw_patch` is to look for.
+
+    Args:
+        size: voxels along a side of the window.
+        organ_share: chance that the first target is an organ.
+        targets: at most so many in one window.
+        left_out: parts that are never a target (and of which nothing is said where they lie).
+        spacing: of a network that has but one.
+        spoil: strength of the faults in the targets' masks, or None for good ones.
+    """
+
+    size: int
+    organ_share: float = 0.5
+    targets: int = 2
+    left_out: frozenset[int] = frozenset()
+    spacing: float | None = None
+    spoil: float | None = None
+
+
+def draw_patch(study: PoolStudy, rng: np.random.Generator, draw: Draw, number: int = 0) -> Patch | None:
+    """A window on a random target of a study, with further targets in it; None if the target is not in it.
+
+    A spoilt target is spoilt the same in every draw, as a bad label in a data set is: `number` is the
+    study's.
+    """
+    organs = {part: n for n, (part, _) in enumerate(study.organs) if part not in draw.left_out}
+    is_organ = not study.lesions or (bool(organs) and rng.random() < draw.organ_share)
+    choice = list(organs) if is_organ else [LESION + n for n in range(len(study.lesions))]
+    if not choice:
         return None
-    n = int(rng.integers(number))
-    truth = organ_truth(study, n) if is_organ else lesion_truth(study, n)
-    window = place_window(truth, size, rng, coarse=rng.random() < 0.4)
+    first = choice[int(rng.integers(len(choice)))]
+
+    def truth_of(value: int) -> Volume:
+        truth = lesion_truth(study, value - LESION) if value >= LESION else organ_truth(study, organs[value])
+        if draw.spoil is None:
+            return truth
+        padded = _padded(truth, 6)
+        own = np.random.default_rng((number, value))
+        mask = degrade_mask(padded.array > 0.5, padded.spacing, own, draw.spoil)
+        return padded.with_array(mask.astype(np.float32))
+
+    truth = truth_of(first)
+    window = place_window(truth, draw.size, rng, coarse=rng.random() < 0.4, spacing=draw.spacing)
     masks = [cut_target(truth, window)]
     if not bool(masks[0].any()):
         return None
     seen = _instances(study, window)
-    counts = np.bincount(seen.numpy().ravel(), minlength=256)
-    first = study.organs[n][0] if is_organ else LESION + n
-    organs = {part: m for m, (part, _) in enumerate(study.organs)}
-    others = [
-        v for v in np.flatnonzero(counts >= LEAST_VOXELS) if v != first and (v >= LESION or v in organs)
-    ]
+    large = np.flatnonzero(np.bincount(seen.numpy().ravel()) >= LEAST_VOXELS)
+    others = [int(v) for v in large if v != first and (v >= LESION or v in organs)]
     lesions_only = not is_organ
-    while len(masks) < targets and others:
+    while len(masks) < draw.targets and others:
         value = others.pop(int(rng.integers(len(others))))
-        other = lesion_truth(study, value - LESION) if value >= LESION else organ_truth(study, organs[value])
-        mask = cut_target(other, window)
+        mask = cut_target(truth_of(value), window)
         if int(mask.sum()) >= LEAST_VOXELS:
             masks.append(mask)
             lesions_only &= value >= LESION
-    image = cut(study.pet, window)[0, 0]
-    kind = "organ" if is_organ else "lesion"
-    return Patch(image, tuple(masks), window.spacing, kind, seen.clamp_max(LESION), lesions_only)
+    parts = seen.clamp_max(LESION)
+    for part in draw.left_out:
+        parts = parts.masked_fill(parts == part, UNKNOWN)
+    return Patch(
+        cut(study.pet, window)[0, 0],
+        tuple(masks),
+        window.spacing,
+        "organ" if is_organ else "lesion",
+        None if draw.spoil is not None else parts,
+        lesions_only,
+        draw.spoil is None,
+    )
+
+
+def _padded(volume: Volume, voxels: int) -> Volume:
+    """The volume with so many empty voxels around it."""
+    moved = volume.affine.copy()
+    moved[:3, 3] -= moved[:3, :3] @ np.full(3, voxels)
+    return Volume(np.pad(volume.array, voxels), moved, volume.unit)
 
 
 def _instances(study: PoolStudy, window: Window) -> torch.Tensor:

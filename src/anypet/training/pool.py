@@ -163,18 +163,17 @@ def build_pool(folder: Path, sources: list[Path], studies: int, seed: int, worke
 
 
 class Pool:
-    """The studies of a folder; new ones are found by `refresh`."""
+    """The studies of a folder, in the order of their names; each is opened when first asked for.
 
-    def __init__(self, folder: Path):
-        self.folder = folder
-        self.paths: list[Path] = []
+    Args:
+        folder: filled by `build_pool`.
+        seed, studies: only those of this seed, and no more than these; all without.
+    """
+
+    def __init__(self, folder: Path, seed: int | None = None, studies: int | None = None):
+        pattern = "*.safetensors" if seed is None else f"study-{seed}-*.safetensors"
+        self.paths = sorted(folder.glob(pattern))[:studies]
         self._open: dict[Path, PoolStudy] = {}
-        self.refresh()
-
-    def refresh(self) -> int:
-        """Looks for new studies -> their number."""
-        self.paths = sorted(self.folder.glob("*.safetensors"))
-        return len(self.paths)
 
     def __len__(self) -> int:
         return len(self.paths)

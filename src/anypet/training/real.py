@@ -13,8 +13,8 @@ from anypet.windows import cut
 class RealCases:
     """Draws patches around the targets of real cases; all of them stay in memory (cropped scans)."""
 
-    def __init__(self, cases: list[Case], size: int):
-        self.size = size
+    def __init__(self, cases: list[Case], size: int, spacing: float | None = None):
+        self.size, self.spacing = size, spacing
         self.scans = []
         for case in cases:
             scan = case.load()
@@ -28,7 +28,7 @@ class RealCases:
     def draw(self, rng: np.random.Generator) -> Patch | None:
         """A patch of a random case, placed coarse or fine; None where the target is not in the window."""
         pet, truth = self.scans[int(rng.integers(len(self.scans)))]
-        window = place_window(truth, self.size, rng, coarse=rng.random() < 0.45)
+        window = place_window(truth, self.size, rng, coarse=rng.random() < 0.45, spacing=self.spacing)
         target = cut_target(truth, window)
         if not bool(target.any()):
             return None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anypet.errors import WeightsError
 from anypet.models.base import Anchor, Embedding, ModelSpec, PromptableModel
-from anypet.models.compact.network import Ask, CompactConfig, CompactNet, Features, prompt_channels
+from anypet.models.compact.network import CompactConfig, CompactNet, image_channels, prompt_channels
 from anypet.prompts import WindowPrompts
 
 SPACINGS = (2.0, 8.0)  # millimetres per voxel, as in training
@@ -36,16 +36,20 @@ class CompactModel(PromptableModel):
 
     @torch.inference_mode()
     def encode(self, image: Tensor, spacing: float, anchor: Anchor | None = None) -> Embedding:
-        """One window (1, 1, N, N, N) of SUVbw -> features at three resolutions, parts and metric.
+        """One window (1, 1, N, N, N) of SUVbw -> features at five resolutions.
 
         Raises:
             ValueError: no anchor; what belongs to the object is judged relative to it.
         """
         if anchor is None:
             raise ValueError("the compact model needs the anchor: SUV and place of the first prompt")
-        suv = image.to(self.device, torch.float32)
-        found = self.net.encoder(suv, torch.tensor([spacing], device=self.device))
-        return Embedding((found.suv, found.parts, found.metric, *found.levels), anchor)
+        channels = image_channels(
+            image.to(self.device, torch.float32),
+            torch.tensor([anchor.suv], device=self.device),
+            torch.tensor([anchor.point], device=self.device),
+            torch.tensor([spacing], device=self.device),
+        )
+        return Embedding(tuple(self.net.encoder(channels.contiguous(memory_format=torch.channels_last_3d))))
 
     @torch.inference_mode()
     def decode(
@@ -57,19 +61,16 @@ class CompactModel(PromptableModel):
             previous_logits = previous_logits.to(self.device, torch.float32)
             if previous_logits.shape[-1] != n:
                 previous_logits = F.interpolate(previous_logits, size=(n, n, n), mode="trilinear")
-            previous_logits = previous_logits[0]
-        suv, parts, metric, *levels = embedding.tensors
-        anchor: Anchor = embedding.meta
-        ask = Ask(
-            anchor.suv,
-            torch.tensor(anchor.point, dtype=torch.float32),
-            torch.from_numpy(np.asarray(prompts.points, dtype=np.float32)),
-            torch.from_numpy(np.asarray(prompts.labels, dtype=np.int64)),
-            torch.from_numpy(np.asarray(prompts.boxes, dtype=np.float32)),
-            None if previous_logits is None else previous_logits[0],
+        channels = prompt_channels(
+            torch.from_numpy(np.asarray(prompts.points, dtype=np.float32)).to(self.device),
+            torch.from_numpy(np.asarray(prompts.labels, dtype=np.int64)).to(self.device),
+            torch.from_numpy(np.asarray(prompts.boxes, dtype=np.float32)).to(self.device),
+            previous_logits,
+            n,
         )
-        features = Features(suv, levels, parts, metric)
-        return self.net.decoder(levels, prompt_channels(features, [ask]))
+        channels = channels.contiguous(memory_format=torch.channels_last_3d)
+        logits, _ = self.net.decoder(list(embedding.tensors), channels)
+        return logits
 
 
 def build(
