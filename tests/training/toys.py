@@ -13,15 +13,8 @@ from anypet.training.patches import Patch
 from anypet.training.pool import Pool, PoolStudy
 from anypet.volume import Volume
 
-TINY = {
-    "window": 32,
-    "widths": (8,) * 4,
-    "blocks": (1,) * 3,
-    "batch": 2,
-    "clicks": 2,
-    "seed": 1,
-    "half": False,
-}
+NETWORK = {"window": 32, "widths": (8,) * 5, "blocks": (1,) * 4, "half": False}
+TINY = {**NETWORK, "batch": 2, "clicks": 2, "seed": 1, "studies": 1, "real_share": 0.0, "targets": 2}
 LIVER, HEART = PARTS.index("liver"), PARTS.index("heart")
 
 
