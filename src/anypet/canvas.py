@@ -213,9 +213,9 @@ def earlier_logits(
     return result
 
 
-def on_scan(canvas: Canvas, volume: Volume, floor: float) -> Patch:
+def on_scan(canvas: Canvas, volume: Volume, floor: float, temperature: float = 1.0) -> Patch:
     """Probability (float16) on the scan's voxels where it is above `floor`; laid in slabs to spare memory."""
-    box = bounds(canvas.logits > np.log(floor / (1 - floor)))
+    box = bounds(canvas.logits > temperature * np.log(floor / (1 - floor)))
     if box is None:
         return Patch.empty(np.float16)
     # two voxels of rim, so that interpolation sees the same neighbours as in the whole canvas
@@ -236,7 +236,7 @@ def on_scan(canvas: Canvas, volume: Volume, floor: float) -> Patch:
         affine[:3, 3] = volume.to_mm(offset)
         view = Volume(np.broadcast_to(np.float32(0), slab.shape), affine, "logit")
         laid, inner = lay(logits, window, view, outside=-LIMIT)
-        slab[inner] = torch.sigmoid(laid)[0, 0].numpy()
+        slab[inner] = torch.sigmoid(laid / temperature)[0, 0].numpy()
     return Patch.tight(out, out > floor, start)
 
 

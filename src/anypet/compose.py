@@ -26,6 +26,7 @@ def compose(
     prior: Patch | None,
     floor: float,
     clip_to_box: bool,
+    temperature: float = 1.0,
 ) -> tuple[Patch, Patch]:
     """Groups of windows -> (mask, probability) on the scan's grid.
 
@@ -34,7 +35,7 @@ def compose(
     Then clicks are obeyed (`_obey`), and of the 26-connected parts above 0.5 those stay that hold a positive
     click or overlap the user's mask; with neither (a box alone) the largest stays.
     """
-    parts = [on_scan(canvas, volume, floor) for canvas in canvases]
+    parts = [on_scan(canvas, volume, floor, temperature) for canvas in canvases]
     if prior is not None:
         parts.append(_unseen_part(volume, canvases, prior))
     probability, start = _union(volume, parts, prompts, margin=max(c.window.spacing for c in canvases))

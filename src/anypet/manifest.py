@@ -152,7 +152,7 @@ def columns_of(path: Path, rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def parse_row(cells: Mapping[str, Any], folder: Path) -> tuple[Row | None, list[tuple[str, str]]]:
-    """A row, or None and all its faults as (field, what is wrong with it), the field "list" for the row itself.
+    """A row, or None and all its faults as (field, what is wrong); the field "list" is the row itself.
 
     Args:
         cells: a row of `raw_rows`.

@@ -65,8 +65,9 @@ def _image(pet: Volume, row: Row, unit_is_bad: bool) -> Iterator[Fault]:
     if array.min() == array.max():
         yield "image", "error", f"the image is constant ({array.min():g} everywhere); export it again"
     elif unit in ("SUVbw", ""):
-        for text in _odd_values(array, "SUVbw"):
-            yield "image", "error", f"values implausible as SUV: {text} Convert the image to SUVbw first"
+        odd = _odd_values(array, "SUVbw")
+        if odd:
+            yield "image", "error", f"values implausible as SUV: {odd} Convert the image to SUVbw first"
 
 
 def _unit(pet: Volume, row: Row, unit: str) -> Iterator[Fault]:
@@ -162,8 +163,9 @@ def _regions(path: Path, pet: Volume) -> Iterator[Fault]:
 
 def _ct(ct: Volume, pet: Volume | None) -> Iterator[Fault]:
     yield from _nonfinite(ct.array, "ct")
-    for text in _odd_values(_finite(ct.array), "HU"):
-        yield "ct", "warning", f"{text} Give the CT in HU"
+    odd = _odd_values(_finite(ct.array), "HU")
+    if odd:
+        yield "ct", "warning", f"{odd} Give the CT in HU"
     if pet is None:
         return
     share = _covered(pet, ct)
@@ -204,7 +206,7 @@ def _finite(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.nan_to_num(array, nan=0.0, posinf=0.0, neginf=0.0) if array.dtype.kind == "f" else array
 
 
-def _odd_values(array: npt.NDArray[Any], unit: str) -> list[str]:
+def _odd_values(array: npt.NDArray[Any], unit: str) -> str:
     found: list[str] = []
     check_values(array, unit, "check", found)
-    return found
+    return " ".join(found)

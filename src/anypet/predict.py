@@ -100,8 +100,11 @@ class Predictor:
             planner.include(prompts.points[len(known) :])
         groups = tuple(planner.groups)
         canvases = [cv.blend(group, self.shape) for group in groups]
-        clip = "box" not in self.model.spec.prompts
-        mask, probability = compose(self.volume, canvases, prompts, prior, self.policy.floor, clip)
+        spec = self.model.spec
+        clip = "box" not in spec.prompts
+        mask, probability = compose(
+            self.volume, canvases, prompts, prior, self.policy.floor, clip, spec.temperature
+        )
         return Prediction(prompts, prior, mask, probability, groups)
 
     def decode(self, group: Group, tile: Tile, prompts: Prompts, previous: torch.Tensor | None) -> Tile:

@@ -52,6 +52,29 @@ def test_train_from_nothing_but_the_package(tmp_path: Path, monkeypatch: pytest.
     assert 'steps":"4"' in (tmp_path / "run" / "weights.safetensors").read_bytes()[:2000].decode("latin1")
 
 
+def test_fine_tuning_on_a_list_of_ones_own(tmp_path: Path):
+    """`anypet train --from default --data my.csv`, as the guide says; no simulation, no data folder."""
+    truth = np.zeros((24, 24, 24), dtype=np.uint8)
+    truth[8:16, 8:16, 8:16] = 1
+    for name, values in (("pet", truth * 4.0 + 0.5), ("label", truth)):
+        nib.save(
+            nib.Nifti1Image(
+                values.astype(np.float32 if name == "pet" else np.uint8), np.diag([4.0, 4, 4, 1])
+            ),
+            tmp_path / f"{name}.nii.gz",
+        )
+    (tmp_path / "my.csv").write_text(
+        "image,label,patient,unit,names\npet.nii.gz,label.nii.gz,P1,SUVbw,1=lesion\npet.nii.gz,,P2,SUVbw,\n"
+    )
+    arguments = ["--from", "default", "--data", str(tmp_path / "my.csv"), "--steps", "1", "--set", "batch=1"]
+    result = runner.invoke(
+        app_of(train), [*arguments, "-o", str(tmp_path / "run"), "--pool", str(tmp_path / "pool")]
+    )
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+    assert len(list((tmp_path / "pool" / "cases").iterdir())) == 1
+
+
 def test_train_names_a_missing_data_folder(tmp_path: Path):
     result = runner.invoke(
         app_of(train), ["compact", "--data", str(tmp_path / "nowhere"), "-o", str(tmp_path / "run")]

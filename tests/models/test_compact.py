@@ -103,3 +103,10 @@ def test_wrong_weights_name_the_key():
 def test_damaged_metadata_is_named(config: str, cause: str):
     with pytest.raises(WeightsError, match=cause):
         build(CompactNet(CONFIG).state_dict(), {"config": config})
+
+
+@pytest.mark.parametrize("text", ["warm", "0", "nan", "-1"])
+def test_a_bad_temperature_is_named(text: str):
+    with pytest.raises(WeightsError, match="temperature"):
+        build(CompactNet(CONFIG).state_dict(), {**META, "temperature": text})
+    assert build(CompactNet(CONFIG).state_dict(), {**META, "temperature": "1.5"}).spec.temperature == 1.5

@@ -20,7 +20,7 @@ if __name__ == "__main__":
     folder, steps, slow = Path(sys.argv[1]), int(sys.argv[2]), "--slow" in sys.argv
     world = join_world("cpu")
     settings = Settings(**TINY)
-    run = Run(folder, settings, tiny_learner(), Mixture(OneStudy(), None, settings), world=world)
+    run = Run(folder, settings, tiny_learner(), Mixture(OneStudy(), [], settings), world=world)
     if (folder / "checkpoint.pt").is_file():
         run.resume()
     losses = []

@@ -70,7 +70,7 @@ def test_the_papers_network_takes_a_step(tmp_path: Path):
     """One optimisation step of the whole 128^3 ViT with the paper's settings, equation (6) and all."""
     settings = load_settings("segany-vit-b", **PAPER, low_share=1.0)
     learner = make_learner(settings)
-    run = Run(tmp_path, settings, learner, Mixture(OneStudy(), None, settings, learner.spacing))
+    run = Run(tmp_path, settings, learner, Mixture(OneStudy(), [], settings, learner.spacing))
     names = ["net.image_encoder.patch_embed.proj.weight", "net.mask_decoder.mask_tokens.weight"]
     before = {name: learner.state_dict()[name].clone() for name in names}
     batches = run.draw(0)

@@ -16,7 +16,7 @@ from anypet.training.patches import (
     augment,
     cut_target,
     draw_patch,
-    lesion_truth,
+    object_truth,
     organ_truth,
     place_window,
 )
@@ -65,7 +65,7 @@ def test_further_targets_come_from_the_same_window():
 
 
 def test_lesion_keeps_its_place_and_volume():
-    truth = lesion_truth(study(), 0)
+    truth = object_truth(study(), 0)
     window = Window((60.0, 52.0, 44.0), 2.0, (32,) * 3)
     target = cut_target(truth, window)
     assert float(target.sum()) * 8 == pytest.approx(4**3 * 64, rel=0.02)
@@ -131,6 +131,6 @@ def test_spoilt_labels_stay_the_same_and_differ_from_the_good():
 
 
 def test_one_spacing_is_kept():
-    truth = organ_truth(study(), 0)
+    truth = organ_truth(study(), *study().organs[0])
     rng = np.random.default_rng(0)
     assert {place_window(truth, 32, rng, coarse, 1.5).spacing for coarse in (True, False)} == {1.5}

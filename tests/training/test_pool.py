@@ -10,7 +10,7 @@ import pytest
 from anypet.errors import AnyPETError
 from anypet.models.compact.parts import PARTS
 from anypet.simulate import analytic_anatomy, simulate
-from anypet.training.pool import Pool, build_pool, part_map, read_study, write_study
+from anypet.training.pool import Pool, build_pool, part_map, pooled, read_study, write_study
 
 
 def test_pool_is_built_once(tmp_path: Path):
@@ -24,22 +24,26 @@ def test_pool_is_built_once(tmp_path: Path):
     assert pool[0] is pool[0]
 
 
-def test_study_comes_back_as_it_was_written(tmp_path: Path):
+def test_a_simulated_study_comes_back_as_it_was_written(tmp_path: Path):
     original = simulate(analytic_anatomy(3), 3, scanner_grid=True)
-    write_study(tmp_path / "a.safetensors", original)
+    write_study(tmp_path / "a.safetensors", pooled(original))
     found = read_study(tmp_path / "a.safetensors")
     assert found.pet.array == pytest.approx(original.pet.array, rel=2e-3, abs=1e-3)
     assert found.pet.affine == pytest.approx(original.pet.affine)
+    assert found.high_quality
+    assert found.parts is not None
+    assert found.shape == found.parts.shape
     assert {PARTS[part] for part, _ in found.organs} == set(original.organs)
     for part, box in found.organs:
         mask = original.organs[PARTS[part]]
-        assert ((found.parts.array == part) == mask).all()
+        assert ((found.parts == part) == mask).all()
         assert mask[box].sum() == mask.sum()
     wanted = [v for v in original.soft_lesions if bool((v.occupancy > 0.5).any())]
-    assert len(found.lesions) == len(wanted) > 0
-    for (box, occupancy), lesion in zip(found.lesions, wanted, strict=True):
-        assert box == lesion.box
-        assert occupancy == pytest.approx(lesion.occupancy.numpy(), abs=1e-3)
+    assert len(found.objects) == len(wanted) > 0
+    for target, lesion in zip(found.objects, wanted, strict=True):
+        assert target.box == lesion.box
+        assert target.mirror
+        assert target.occupancy == pytest.approx(lesion.occupancy.numpy(), abs=1e-3)
 
 
 def test_part_map_names_every_tissue_and_side():

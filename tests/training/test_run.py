@@ -15,20 +15,22 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from toys import TINY, OneStudy, tiny_learner
+from toys import TINY, OneStudy, study, tiny_learner
 
 from anypet.errors import AnyPETError
 from anypet.training.config import Settings, load_settings
 from anypet.training.learners import make_learner
+from anypet.training.patches import Draw
 from anypet.training.run import Budget, Progress, Run, learning_rate
 from anypet.training.sources import Mixture
+from anypet.training.validation import Validation
 
 HERE = Path(__file__).parent
 
 
 def make_run(folder: Path, **changes: object) -> Run:
     settings = Settings(**{**TINY, **changes})
-    return Run(folder, settings, tiny_learner(settings), Mixture(OneStudy(), None, settings))
+    return Run(folder, settings, tiny_learner(settings), Mixture(OneStudy(), [], settings))
 
 
 def steps(run: Run, count: int) -> Run:
@@ -99,7 +101,7 @@ def test_a_batch_must_divide_among_the_processes(tmp_path: Path):
 
     settings = Settings(**{**TINY, "batch": 3})
     with pytest.raises(AnyPETError, match="3 cannot be shared out among 2"):
-        Run(tmp_path, settings, tiny_learner(), Mixture(OneStudy(), None, settings), world=World(0, 2))
+        Run(tmp_path, settings, tiny_learner(), Mixture(OneStudy(), [], settings), world=World(0, 2))
 
 
 def test_accumulated_steps_equal_a_larger_batch(tmp_path: Path):
@@ -189,3 +191,21 @@ def test_resume_needs_a_checkpoint_that_is_whole(tmp_path: Path):
     torch.save({"net": {}}, tmp_path / "checkpoint.pt")
     with pytest.raises(AnyPETError, match="cannot be gone on from"):
         run.resume()
+
+
+def test_validation_keeps_the_best_and_ends_a_run_that_gets_no_better(tmp_path: Path):
+    settings = Settings(**{**TINY, "validate_every": 2, "patience": 2, "learning_rate": 1e-12, "ema": 0.0})
+    learner, source = tiny_learner(settings), Mixture(OneStudy(), [], settings)
+    validation = Validation([study()], Draw(32, 0.5, 1), count=6)
+    assert len(validation) == 6
+    run = Run(tmp_path, settings, learner, source, validation=validation)
+    before = {k: v.clone() for k, v in learner.state_dict().items()}
+    scores = [validation.score(learner, before) for _ in range(2)]
+    assert scores[0] == scores[1]
+    run.train(Budget(steps=40))
+    assert run.progress.step == 6  # the first look is the best, then two that are no better
+    rows = list(csv.DictReader((tmp_path / "validation.csv").open()))
+    assert [int(r["step"]) for r in rows] == [2, 4, 6]
+    assert load_file(tmp_path / "best.safetensors").keys() == {k.removeprefix("net.") for k in before}
+    assert (tmp_path / "samples.png").stat().st_size > 5000
+    assert learner.training

@@ -10,7 +10,7 @@ from anypet.models.compact.parts import LESION, PARTS
 from anypet.training.config import Settings
 from anypet.training.learners import CompactLearner
 from anypet.training.patches import Patch
-from anypet.training.pool import Pool, PoolStudy
+from anypet.training.pool import Pool, PoolStudy, Target
 from anypet.volume import Volume
 
 NETWORK = {"window": 32, "widths": (8,) * 5, "blocks": (1,) * 4, "half": False}
@@ -39,8 +39,8 @@ def study() -> PoolStudy:
         (LIVER, (slice(8, 28), slice(6, 26), slice(5, 20))),
         (HEART, (slice(10, 22), slice(8, 20), slice(30, 42))),
     ]
-    lesion = ((slice(12, 18), slice(10, 16), slice(8, 14)), occupancy)
-    return PoolStudy(pet, Volume(parts, affine, "label"), organs, [lesion])
+    lesion = Target((slice(12, 18), slice(10, 16), slice(8, 14)), occupancy)
+    return PoolStudy(pet, affine, parts.shape, [lesion], parts, organs)
 
 
 class OneStudy(Pool):

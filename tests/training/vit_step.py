@@ -19,7 +19,7 @@ if __name__ == "__main__":
     world = join_world("cpu")
     settings = load_settings("segany-vit-b", batch=2, accumulate=1, clicks=2, studies=1)
     learner = make_learner(settings)
-    source = Mixture(OneStudy(), None, settings, learner.spacing)
+    source = Mixture(OneStudy(), [], settings, learner.spacing)
     run = Run(Path(sys.argv[1]), settings, learner, source, world=world)
     run.step(0.5, run.draw(0))
     if world.leads:

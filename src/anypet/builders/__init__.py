@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Kind:
-    """A layout: where its files lie, and the function that finds the cases in a folder (none: another layout)."""
+    """A layout: where its files lie, and the function that finds the cases in a folder."""
 
     layout: str
     rows: Callable[[Path], list[Row]]
@@ -28,27 +28,27 @@ class Kind:
 
 KINDS = {
     "autopet": Kind(
-        "PETCT_<patient>/<study>/SUV.nii.gz, SEG.nii.gz, CTres.nii.gz (FDG-PET-CT-Lesions as NIfTI)", autopet_rows
+        "PETCT_<patient>/<study>/SUV.nii.gz, SEG.nii.gz, CTres.nii.gz (FDG-PET-CT-Lesions)", autopet_rows
     ),
     "autopet3": Kind(
-        "imagesTr/<fdg|psma>_<patient>_<date>_0000.nii.gz (CT), ..._0001.nii.gz (PET), labelsTr/ (autoPET III)",
+        "imagesTr/<fdg|psma>_<patient>_<date>_0001.nii.gz (PET), ..._0000.nii.gz (CT), labelsTr/",
         autopet3_rows,
     ),
-    "psma": Kind("the PSMA half of autopet3: imagesTr/psma_<patient>_<date>_0001.nii.gz, labelsTr/", psma_rows),
+    "psma": Kind(
+        "imagesTr/psma_<patient>_<date>_0001.nii.gz (PET), ..._0000.nii.gz (CT), labelsTr/", psma_rows
+    ),
     "hecktor": Kind(
-        "imagesTr/<ID>__PT.nii.gz, <ID>__CT.nii.gz, labelsTr/<ID>.nii.gz (2022), or all three in a folder <ID>",
+        "imagesTr/<ID>__PT.nii.gz, <ID>__CT.nii.gz, labelsTr/<ID>.nii.gz, or all in a folder <ID>",
         hecktor_rows,
     ),
     "udpet": Kind("a folder for each patient with a folder for each DICOM series", dicom_rows),
     "sts": Kind("STS_<number>/PET.nii.gz, GTV.nii.gz, CT.nii.gz", sts_rows),
     "nnunet": Kind(
-        "dataset.json with channel_names (or modality) and labels, imagesTr/<case>_<channel>, labelsTr/<case>",
+        "dataset.json with channel_names (or modality) and labels, imagesTr/, labelsTr/",
         nnunet_rows,
     ),
-    "bids": Kind(
-        "sub-<name>/[ses-<name>/]pet/*_pet.nii.gz with a JSON sidecar, derivatives/ with *_dseg or *_mask", bids_rows
-    ),
-}  # fmt: skip
+    "bids": Kind("sub-<name>/[ses-<name>/]pet/*_pet.nii.gz, derivatives/ with *_dseg or *_mask", bids_rows),
+}
 
 
 def build(kind: str, folder: Path | str) -> list[Row]:
@@ -70,7 +70,9 @@ def build(kind: str, folder: Path | str) -> list[Row]:
     rows = KINDS[kind].rows(folder)
     if not rows:
         found = sorted(p.name + "/" * p.is_dir() for p in folder.iterdir())
-        listing = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "") or "nothing"
+        listing = (
+            ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "") or "nothing"
+        )
         raise AnyPETError(f"{folder}: expected {KINDS[kind].layout}; found {listing}")
     log.info("%s: %d cases, %d with a label", folder, len(rows), sum(row.label is not None for row in rows))
     return rows

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from typing import cast
 
 from anypet.builders.files import stem, there
-from anypet.manifest import Row
+from anypet.manifest import Row, Split
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def autopet_rows(folder: Path) -> list[Row]:
 
 
 def autopet3_rows(folder: Path, cohorts: tuple[str, ...] = ("fdg", "psma")) -> list[Row]:
-    """autoPET III: FDG and PSMA studies in nnU-Net's layout, channel 0 the CT and channel 1 the PET in SUVbw."""
+    """autoPET III: FDG and PSMA studies in nnU-Net's layout; channel 0 is the CT, 1 the PET in SUVbw."""
     rows = []
     for image in sorted((folder / "imagesTr").glob("*_0001.nii.gz")):
         found = _AUTOPET3.fullmatch(image.name)
@@ -100,7 +101,7 @@ def hecktor_rows(folder: Path) -> list[Row]:
 
 
 def sts_rows(folder: Path) -> list[Row]:
-    """The sarcoma crops as `anypet.evaluation` reads them, each patient in the split that ships with AnyPET."""
+    """The sarcoma crops as `anypet.evaluation` reads them, in the split that ships with AnyPET."""
     from anypet.evaluation.cases import sts_split
 
     return [
@@ -112,7 +113,7 @@ def sts_rows(folder: Path) -> list[Row]:
             unit="SUVbw",
             names={1: "tumour"},
             tracer="FDG",
-            split=sts_split().of(image.parent.name),
+            split=cast(Split, sts_split().of(image.parent.name)),
         )
         for image in sorted(folder.glob("STS_*/PET.nii.gz"))
     ]

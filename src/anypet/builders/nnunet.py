@@ -14,8 +14,8 @@ from anypet.manifest import Row
 
 log = logging.getLogger(__name__)
 
-_PET = re.compile(r"pet|pt|suv", re.IGNORECASE)
-_CT = re.compile(r"ct", re.IGNORECASE)
+_PET = re.compile(r"(?<![a-z])(pet|pt|suv|suvbw)(?![a-z])", re.IGNORECASE)
+_CT = re.compile(r"(?<![a-z])ct(?![a-z])", re.IGNORECASE)
 
 
 def nnunet_rows(folder: Path) -> list[Row]:
@@ -67,7 +67,7 @@ def _pet_channel(channels: Mapping[int, str], path: Path) -> int:
     found = [number for number, name in channels.items() if _PET.search(name)]
     if len(found) != 1:
         raise AnyPETError(
-            f"{path}: {len(found) or 'none'} of the channels {dict(channels)} are PET by name; call the PET's "
+            f"{path}: {len(found) or 'none'} of the channels {dict(channels)} are PET by name; call it "
             '"PET" (autoPET III, whose channels are both called CT, is the kind autopet3)'
         )
     return found[0]
@@ -80,17 +80,28 @@ def _ct_channel(channels: Mapping[int, str]) -> int | None:
 def _names(labels: Any, path: Path) -> dict[int, str]:
     """Label value -> name; of overlapping regions (lists of values) the smallest names a value."""
     if not isinstance(labels, Mapping):
-        raise AnyPETError(f'{path}: expected "labels" like {{"background": 0, "lesion": 1}}, found {labels!r}')
-    names: dict[int, str] = {}
+        raise AnyPETError(
+            f'{path}: expected "labels" like {{"background": 0, "lesion": 1}}, found {labels!r}'
+        )
     try:
-        # version 1 writes value -> name, version 2 name -> value or values
-        pairs = [(n, [int(v)]) if not _whole(v) else (v, n) for v, n in ()]  # type: ignore[var-annotated]
         regions = [_region(key, value) for key, value in labels.items()]
     except (TypeError, ValueError):
         raise AnyPETError(f"{path}: the labels {dict(labels)!r} are not names with whole numbers") from None
-    del pairs
+    names: dict[int, str] = {}
     for name, values in sorted(regions, key=lambda region: len(region[1])):
+        if name == "ignore":  # nnU-Net's word for voxels that nobody labelled
+            log.warning(
+                "%s: the label 'ignore' (%s) has no meaning here; remove it from the files", path, values
+            )
+            continue
         for value in values:
             if value > 0:
                 names.setdefault(value, name)
     return names
+
+
+def _region(key: str, value: Any) -> tuple[str, list[int]]:
+    """Name and values of a label: version 1 writes {"1": "lesion"}, version 2 {"lesion": 1} or a list."""
+    if isinstance(value, str) and not value.isdigit():
+        return value, [int(key)]
+    return str(key), [int(v) for v in (value if isinstance(value, list) else [value])]

@@ -17,7 +17,9 @@ def assign_splits(rows: Sequence[Row], seed: int = 0) -> list[Row]:
     that a row has is kept, and goes for all rows of its patient.
     """
     given = {row.patient: row.split for row in rows if row.split}
-    return [row.model_copy(update={"split": given.get(row.patient) or _drawn(row.patient, seed)}) for row in rows]
+    return [
+        row.model_copy(update={"split": given.get(row.patient) or _drawn(row.patient, seed)}) for row in rows
+    ]
 
 
 def _drawn(patient: str, seed: int) -> Split:

@@ -15,7 +15,18 @@ from anypet._version import __version__
 from anypet.errors import AnyPETError
 
 # command name -> module with a function of that name (`convert` -> anypet.cli.convert:convert)
-COMMANDS = ("segment", "info", "convert", "simulate", "train", "evaluate", "models", "demo", "data")
+COMMANDS = (
+    "segment",
+    "info",
+    "convert",
+    "simulate",
+    "train",
+    "evaluate",
+    "calibrate",
+    "models",
+    "demo",
+    "data",
+)
 
 app = typer.Typer(
     name="anypet",

@@ -1,4 +1,4 @@
-"""`anypet data`: where the public data sets are to be had."""
+"""`anypet data`: where the public data sets are to be had; lists of cases are in `data_lists`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-data = typer.Typer(help="Public data sets: what they hold and where to download them.", no_args_is_help=True)
+from anypet.cli.data_lists import build, check, degrade
+
+data = typer.Typer(
+    help="Public data sets and lists of cases: find, list, check, degrade.", no_args_is_help=True
+)
+for _command in (check, build, degrade):
+    data.command()(_command)
 
 
 @dataclass(frozen=True)
@@ -82,11 +88,6 @@ SOURCES = (
         "",
     ),
 )
-
-
-@data.callback()
-def _group() -> None:
-    """Keeps `sources` a subcommand although it is the only one."""
 
 
 @data.command()

@@ -41,7 +41,7 @@ def evaluate(
         int, typer.Option(min=1, help="Runs of each target, each from another first click.")
     ] = 3,
     split: Annotated[
-        str, typer.Option(help="train, validation, test or all (sts and simulated).")
+        str, typer.Option(help="train, validation, test or all; a list without splits is taken whole.")
     ] = "validation",
     fold: Annotated[
         int | None, typer.Option(help="Only this fold of the sts patients; ignores --split.")
@@ -74,7 +74,7 @@ def evaluate(
         tolerance_mm=nsd_mm,
         targets=frozenset(name.strip() for name in targets.split(",") if name.strip()),
     )
-    chosen = _cases(data, data_dir, None if split == "all" else split, fold, cases, seed, tracer)
+    chosen = chosen_cases(data, data_dir, None if split == "all" else split, fold, cases, seed, tracer)
     name = None if model == "none" else model
     if name is None and not baselines:
         raise AnyPETError("nothing to evaluate: give --model, or leave --baselines on")
@@ -125,7 +125,7 @@ def _click_counts(text: str) -> tuple[int, ...]:
         raise AnyPETError(f"--clicks takes rising numbers such as 1,3,5,10, got {text!r}") from None
 
 
-def _cases(
+def chosen_cases(
     data: str,
     data_dir: Path | None,
     split: str | None,
@@ -134,6 +134,7 @@ def _cases(
     seed: int,
     tracer: str | None,
 ) -> list[Case]:
+    """The cases that the words of a command line ask for: sts, simulated, or a list of cases."""
     from anypet.evaluation.cases import simulated_cases, sts_cases
     from anypet.evaluation.manifest import manifest_cases
 
@@ -143,7 +144,14 @@ def _cases(
         return simulated_cases(data_dir, split, most or 10, seed, tracer)
     if Path(data).suffix.lower() not in (".csv", ".json"):
         raise AnyPETError(f"--data takes sts, simulated, or a list of cases (.csv or .json), got {data!r}")
-    return manifest_cases(data)[:most]
+    return manifest_cases(data, _split_of(data, split))[:most]
+
+
+def _split_of(data: str, split: str | None) -> str | None:
+    """The split of a list to look at: none where the list has no splits."""
+    from anypet.manifest import read_manifest
+
+    return split if split and any(row.split for row in read_manifest(data)) else None
 
 
 def _best_device() -> str:

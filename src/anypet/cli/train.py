@@ -17,7 +17,7 @@ from anypet.errors import AnyPETError
 def train(
     settings: Annotated[
         str, typer.Argument(help="Packaged settings (compact, compact-lesion, segany-vit-b) or a .yaml file.")
-    ],
+    ] = "compact",
     minutes: Annotated[float, typer.Option(help="Time budget; earlier, resumed time counts.")] = 60.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps, in place of minutes.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path("runs/compact"),
@@ -26,7 +26,10 @@ def train(
     ] = Path("pool"),
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder with anatomy/ and sts/ (default: ANYPET_DATA; none: analytic anatomy)."),
+        typer.Option(
+            help="Folder with anatomy/ and sts/ (default: ANYPET_DATA; none: analytic anatomy), "
+            "or a list of your own cases (.csv or .json)."
+        ),
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="Weights to start from: a file, or a model's name (default).")
@@ -54,20 +57,32 @@ def train(
     from anypet.training.sources import Mixture
 
     console = Console(stderr=True)
-    chosen = load_settings(settings, **_overrides(change), seed=seed)
+    overrides = _overrides(change)
+    chosen = load_settings(settings, **overrides, seed=seed)
     if threads:
         torch.set_num_threads(threads)
     if (output / "checkpoint.pt").exists() and not resume:
         raise AnyPETError(f"{output} holds a run already; add --resume to go on, or choose another -o")
     world = join_world(device)
-    folder = _data(data, console)
     learner = make_learner(chosen, start)
-    if world.leads:
-        _fill(pool, folder, chosen, workers, console)
+    own = data if data is not None and data.suffix.lower() in (".csv", ".json") else None
+    if own is not None and "real_share" not in overrides:
+        chosen = chosen.model_copy(update={"real_share": 1.0})  # one's own cases alone
+    folder = _data(None if own else data, console, quiet=own is not None)
+    simulated = Pool(pool, chosen.seed, chosen.studies)
+    if chosen.real_share < 1:
+        if world.leads:
+            _fill(pool, folder, chosen, workers, console)
+        world.wait()
+        simulated = Pool(pool, chosen.seed, chosen.studies)
+    real = _real_studies(own, folder, fold, chosen, pool / "cases")
+    source = Mixture(simulated, real, chosen, learner.spacing)
+    if world.leads:  # what it simulates or caches, the others find
+        validation = _validation(own, folder, chosen, learner.spacing, pool, workers)
     world.wait()
-    real = _real_cases(folder, fold, chosen, learner.spacing)
-    source = Mixture(Pool(pool, chosen.seed, chosen.studies), real, chosen, learner.spacing)
-    run = Run(output, chosen, learner, source, device, world)
+    if not world.leads:
+        validation = _validation(own, folder, chosen, learner.spacing, pool, workers)
+    run = Run(output, chosen, learner, source, device, world, validation)
     if resume:
         run.resume()
     budget = Budget(minutes if steps is None else math.inf, steps or math.inf)
@@ -100,7 +115,7 @@ def _overrides(changes: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def _data(data: Path | None, console: Console) -> Path | None:
+def _data(data: Path | None, console: Console, quiet: bool) -> Path | None:
     from anypet.evaluation.cases import data_folder
 
     try:
@@ -108,9 +123,9 @@ def _data(data: Path | None, console: Console) -> Path | None:
     except AnyPETError:
         if data is not None:
             raise
-    console.print(
-        "no data folder: training on the analytic anatomy alone (set ANYPET_DATA for real anatomies)"
-    )
+    if not quiet:
+        text = "no data folder: training on the analytic anatomy alone (set ANYPET_DATA for real anatomies)"
+        console.print(text)
     return None
 
 
@@ -126,17 +141,51 @@ def _fill(pool: Path, folder: Path | None, settings: Any, workers: int, console:
             bars.update(task, completed=count)
 
 
-def _real_cases(folder: Path | None, fold: int | None, settings: Any, spacing: float | None) -> Any:
-    """The real patients to train on: the training split, or all but one fold."""
+def _real_studies(
+    own: Path | None, folder: Path | None, fold: int | None, settings: Any, cache: Path
+) -> list[Any]:
+    """The real patients to train on: of one's own list; else the training split, or all but one fold."""
     from anypet.evaluation.cases import sts_cases, sts_split
-    from anypet.training.real import RealCases
+    from anypet.evaluation.manifest import manifest_cases
+    from anypet.manifest import read_manifest
+    from anypet.training.real import real_studies
 
+    if own is not None:
+        divided = any(row.split for row in read_manifest(own))
+        return real_studies(manifest_cases(own, "train" if divided else None, skip_unlabelled=True), cache)
     if folder is None or not (folder / "sts").is_dir() or settings.real_share == 0:
-        return None
+        return []
     if fold is None:
-        return RealCases(sts_cases(folder, "train"), settings.window, spacing)
+        return real_studies(sts_cases(folder, "train"))
     folds = sts_split().folds
     if not 0 <= fold < len(folds):
         raise AnyPETError(f"--fold must lie between 0 and {len(folds) - 1}, got {fold}")
-    held_out = folds[fold]
-    return RealCases([c for c in sts_cases(folder) if c.patient not in held_out], settings.window, spacing)
+    return real_studies(c for c in sts_cases(folder) if c.patient not in folds[fold])
+
+
+def _validation(
+    own: Path | None, folder: Path | None, settings: Any, spacing: float | None, pool: Path, workers: int
+) -> Any:
+    """Windows to look at during the run: of the list's validation patients, else simulated ones."""
+    from anypet.evaluation.manifest import manifest_cases
+    from anypet.manifest import read_manifest
+    from anypet.simulate import anatomy_split
+    from anypet.training.patches import Draw
+    from anypet.training.pool import Pool, build_pool
+    from anypet.training.real import real_studies
+    from anypet.training.validation import Validation
+
+    if not settings.validate_every:
+        return None
+    if own is not None:
+        if not any(row.split == "validation" for row in read_manifest(own)):
+            raise AnyPETError(f"validate_every needs validation patients; {own} has none: set their split")
+        cases = manifest_cases(own, "validation", skip_unlabelled=True)
+        studies = real_studies(cases, pool / "cases")
+    else:
+        sources = anatomy_split(sorted((folder / "anatomy").glob("*.nii.gz"))) if folder else {}
+        for _ in build_pool(pool / "validation", sources.get("validation", []), 8, 0, workers):
+            pass
+        found = Pool(pool / "validation")
+        studies = [found[n] for n in range(len(found))]
+    return Validation(studies, Draw(settings.window, settings.organ_share, 1, spacing=spacing))

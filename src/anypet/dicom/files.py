@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 MAX_UNZIPPED_BYTES = 64 * 2**30
 # extensions that are surely something else, so that opening each of them is spared
-_NOT_DICOM = {".json", ".txt", ".csv", ".md", ".pdf", ".png", ".jpg", ".html", ".xml", ".gz", ".nii", ".nrrd"}
+NOT_DICOM = {".json", ".txt", ".csv", ".md", ".pdf", ".png", ".jpg", ".html", ".xml", ".gz", ".nii", ".nrrd"}
 
 
 def is_dicom(path: Path) -> bool:
@@ -54,7 +54,7 @@ def find_headers(folder: Path) -> list[tuple[Path, Dataset]]:
     """All DICOM files below a folder, whatever their names, with their headers; sorted by path."""
     found = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        if path.suffix.lower() in _NOT_DICOM or path.name.startswith("._") or path.name == "DICOMDIR":
+        if path.suffix.lower() in NOT_DICOM or path.name.startswith("._") or path.name == "DICOMDIR":
             continue
         header = read_header(path)
         if header is not None:

@@ -52,12 +52,16 @@ class Case:
         patient: whom it shows; statistics treat all cases of a patient as one observation.
         group: where it comes from: "sts", "simulated", "manifest".
         loader: gives the scan; it must survive pickling to be used by several workers.
+        high_quality: whether the targets can be trusted (HQ) or are noisy (LQ).
+        identity: what the scan depends on, for caches: files and the times they were changed.
     """
 
     name: str
     patient: str
     group: str
     loader: Callable[[], Scan]
+    high_quality: bool = True
+    identity: tuple[object, ...] = ()
 
     def load(self) -> Scan:
         """Reads the voxels.

@@ -6,6 +6,7 @@ or RTSTRUCT. Where a row has `names`, other values are left out; else the target
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from anypet.evaluation.cases import Case, Scan, check_grid, read_volume
 from anypet.manifest import Row, read_manifest
 
 
-def manifest_cases(path: Path | str, split: str | None = None) -> list[Case]:
+def manifest_cases(path: Path | str, split: str | None = None, skip_unlabelled: bool = False) -> list[Case]:
     """The cases of a list; files are looked for now and read when a case is loaded.
 
     Args:
         path: .csv or .json.
         split: only the cases of this split ("train", "validation", "test"); None for all.
+        skip_unlabelled: leave cases without a label out, as training does; else they are an error.
 
     Raises:
         AnyPETError: the list cannot be read, a row lacks a field or its label, names a file that is not there
@@ -37,10 +39,12 @@ def manifest_cases(path: Path | str, split: str | None = None) -> list[Case]:
     seen: dict[str, int] = {}
     unique = []
     for number, row in chosen:
+        if skip_unlabelled and row.label is None:
+            continue
         case = _case(row, f"{path.name}, case {number}")
         seen[case.name] = seen.get(case.name, 0) + 1
         name = case.name if seen[case.name] == 1 else f"{case.name} ({seen[case.name]})"
-        unique.append(Case(name, case.patient, case.group, case.loader))
+        unique.append(replace(case, name=name))
     return unique
 
 
@@ -57,7 +61,10 @@ def _case(row: Row, where: str) -> Case:
     image = row.image
     name = image.name.removesuffix(".gz").rsplit(".", 1)[0] if image.is_file() else image.name
     loader = partial(_load, image, row.label, row.unit, row.names, where)
-    return Case(f"{row.patient}/{name}", row.patient, "manifest", loader)
+    files = (image, row.label)
+    identity = (*files, *(f.stat().st_mtime_ns for f in files), row.unit, *sorted(row.names.items()))
+    high_quality = row.quality == "HQ"
+    return Case(f"{row.patient}/{name}", row.patient, "manifest", loader, high_quality, identity)
 
 
 def _load(image: Path, label: Path, unit: str | None, names: dict[int, str], where: str) -> Scan:
@@ -77,7 +84,7 @@ def _load(image: Path, label: Path, unit: str | None, names: dict[int, str], whe
     check_grid(where, pet, labels)
     values = [int(v) for v in np.unique(labels.array) if v > 0]
     chosen = names or {value: f"label {value}" for value in values}
-    if names and not set(names) & set(values):
+    if names and values and not set(names) & set(values):  # an empty label is a scan without findings
         raise AnyPETError(f"{where}: the field 'names' lists {sorted(names)}, {label.name} holds {values}")
     targets: dict[str, BoolArray] = {}
     for value, name in chosen.items():  # several values may bear one name, such as two kidneys

@@ -22,6 +22,8 @@ class ModelSpec:
         spacings: millimetres per window voxel that it was trained for: (lowest, highest); equal = fixed.
         needs_anchor: whether `encode` depends on the first prompt (then embeddings are cached per anchor).
         prompts: kinds of prompts that it takes, of {"point", "box", "mask"}.
+        temperature: what its logits are divided by to give probabilities that mean what they say (masks do
+            not depend on it); see `anypet.evaluation.calibration`.
     """
 
     name: str
@@ -29,6 +31,7 @@ class ModelSpec:
     spacings: tuple[float, float]
     needs_anchor: bool
     prompts: frozenset[str]
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -177,6 +177,16 @@ class uninitialised(TorchFunctionMode):  # noqa: N801, used as a function: `with
         return func(*args, **kwargs)
 
 
+def copy_with_metadata(source: str | Path, target: str | Path, changes: Mapping[str, str]) -> None:
+    """Copies a .safetensors file, its tensors to the bit, with some of its text metadata set.
+
+    Raises:
+        WeightsError: the source is not a whole .safetensors file.
+    """
+    tensors, metadata = _read_safetensors(Path(source))
+    save_safetensors(tensors, target, {**metadata, **changes})
+
+
 def guess_family(state_dict: Mapping[str, Tensor]) -> str | None:
     """Which known network the keys look like ("segany", "SAM or MedSAM (2D)", ...); None if none."""
     pos = state_dict.get("image_encoder.pos_embed")

@@ -46,6 +46,8 @@ class Settings(pydantic.BaseModel):
         omega, beta, ramp, threshold, direction, consistency: see `CPCL`.
         low_share: share of the pool's studies whose labels are degraded; degrade_strength: how badly.
         left_out: names of organs that are never a target.
+        validate_every: steps between looks at the validation windows (0: never); the best weights are kept.
+        patience: looks without a better one after which a run ends early (0: never).
         seed: of everything random.
     """
 
@@ -89,6 +91,8 @@ class Settings(pydantic.BaseModel):
     low_share: float = pydantic.Field(0.0, ge=0, le=1)
     degrade_strength: float = pydantic.Field(0.5, gt=0, le=1)
     left_out: tuple[str, ...] = ()
+    validate_every: int = pydantic.Field(0, ge=0)
+    patience: int = pydantic.Field(0, ge=0)
     seed: int = pydantic.Field(0, ge=0)
 
     @pydantic.model_validator(mode="after")

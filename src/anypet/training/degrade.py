@@ -7,7 +7,8 @@ leaves objects out and swaps sides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import edt
@@ -22,10 +23,19 @@ Spacing = npt.NDArray[np.floating[Any]] | tuple[float, ...]
 
 
 def _signed_distance(mask: BoolArray, spacing: Spacing) -> npt.NDArray[np.float32]:
-    """Millimetres to the surface, positive inside."""
+    """Millimetres to the surface, halfway between voxels, positive inside; beyond the array is outside."""
     steps = tuple(float(s) for s in spacing)
-    inside = edt.edt(mask.astype(np.uint8), anisotropy=steps)
-    return np.asarray(inside - edt.edt((~mask).astype(np.uint8), anisotropy=steps), dtype=np.float32)
+    padded = np.pad(mask, 1).astype(np.uint8)
+    inside, outside = edt.edt(padded, anisotropy=steps), edt.edt(1 - padded, anisotropy=steps)
+    half = 0.5 * float(np.mean(steps))
+    distance = np.where(padded > 0, inside - half, half - outside)
+    return np.asarray(distance[1:-1, 1:-1, 1:-1], dtype=np.float32)
+
+
+def _move(mask: BoolArray, spacing: Spacing, rng: np.random.Generator, strength: float) -> float:
+    """How far in mm a surface moves: up to 40 % of the object's radius, and at least past one voxel."""
+    least = 0.55 * float(np.mean(spacing))
+    return max(least, rng.uniform(0.5, 1.0) * 0.4 * strength * _radius(mask, spacing))
 
 
 def _radius(mask: BoolArray, spacing: Spacing) -> float:
@@ -36,21 +46,24 @@ def _radius(mask: BoolArray, spacing: Spacing) -> float:
 def shrink(mask: BoolArray, spacing: Spacing, rng: np.random.Generator, strength: float) -> BoolArray:
     """Under-segmentation: the surface moves in by up to 40 % of the object's radius."""
     distance = _signed_distance(mask, spacing)
-    amount = rng.uniform(0.5, 1.0) * 0.4 * strength * _radius(mask, spacing)
-    return distance > min(amount, 0.8 * float(distance.max()))
+    return distance > min(_move(mask, spacing, rng, strength), 0.8 * float(distance.max()))
 
 
 def grow(mask: BoolArray, spacing: Spacing, rng: np.random.Generator, strength: float) -> BoolArray:
     """Over-segmentation: the surface moves out by up to 40 % of the object's radius."""
-    amount = rng.uniform(0.5, 1.0) * 0.4 * strength * _radius(mask, spacing)
-    return _signed_distance(mask, spacing) > -amount
+    return _signed_distance(mask, spacing) > -_move(mask, spacing, rng, strength)
 
 
 def shift(mask: BoolArray, spacing: Spacing, rng: np.random.Generator, strength: float) -> BoolArray:
     """Misregistration: the object moves by up to half of its radius."""
     direction = rng.normal(size=3)
+    direction /= np.linalg.norm(direction)
     amount = rng.uniform(0.5, 1.0) * 0.5 * strength * _radius(mask, spacing)
-    voxels = np.round(direction / np.linalg.norm(direction) * amount / np.asarray(spacing)).astype(int)
+    voxels = np.round(direction * amount / np.asarray(spacing)).astype(int)
+    if not voxels.any():  # a small object moves by one voxel
+        axis = int(np.abs(direction).argmax())
+        voxels[axis] = int(np.sign(direction[axis]))
+    voxels = np.clip(voxels, 1 - np.array(mask.shape), np.array(mask.shape) - 1)
     moved = np.zeros_like(mask)
     source = tuple(slice(max(0, -v), min(n, n - v)) for v, n in zip(voxels, mask.shape, strict=True))
     target = tuple(slice(max(0, v), min(n, n + v)) for v, n in zip(voxels, mask.shape, strict=True))
@@ -59,8 +72,8 @@ def shift(mask: BoolArray, spacing: Spacing, rng: np.random.Generator, strength:
 
 
 def blocky(mask: BoolArray, spacing: Spacing, rng: np.random.Generator, strength: float) -> BoolArray:
-    """Drawn on a grid up to half of the radius coarse."""
-    side = np.maximum(1, np.round(0.5 * strength * _radius(mask, spacing) / np.asarray(spacing))).astype(int)
+    """Drawn on a grid up to half of the radius coarse, two voxels at least."""
+    side = np.maximum(2, np.round(0.5 * strength * _radius(mask, spacing) / np.asarray(spacing))).astype(int)
     offset = [int(rng.integers(s)) for s in side]
     pads = [(o, -(n + o) % s) for o, n, s in zip(offset, mask.shape, side, strict=True)]
     padded = np.pad(mask.astype(np.float32), pads)
@@ -116,8 +129,7 @@ def degrade_mask(
     Raises:
         AnyPETError: the strength is out of range.
     """
-    if not 0 < strength <= 1:
-        raise AnyPETError(f"strength must be above 0 and at most 1, got {strength}")
+    _check(strength)
     if not mask.any():
         return mask
     faults = list(FAULTS.values())
@@ -140,25 +152,40 @@ def degrade_labels(
     """A whole label map made worse.
 
     Each label is left out with a chance of 0.2 strength, else it gets a fault with a chance of `strength`.
-    Pairs that `names` calls "left ..." and "right ..." are swapped with a chance of 0.3 strength. Later
-    labels overwrite earlier ones where they come to overlap.
+    Pairs whose `names` differ in "left" and "right" only are swapped with a chance of 0.3 strength. Smaller
+    objects overwrite larger ones where they come to overlap.
     """
-    values = [int(v) for v in np.unique(labels) if v > 0]
+    _check(strength)
+    sizes = {int(v): int(n) for v, n in zip(*np.unique(labels, return_counts=True), strict=True) if v > 0}
     spoilt = np.zeros_like(labels)
-    written = {v: v for v in values}
-    by_name = {name: value for value, name in (names or {}).items()}
-    for name, left in by_name.items():
-        right = by_name.get(name.replace("left", "right", 1))
-        if name.startswith("left") and right in written and left in written and rng.random() < 0.3 * strength:
-            written[left], written[right] = right, left
-    for value in values:
+    written = _swapped(dict.fromkeys(sizes), names or {}, rng, strength)
+    for value in sorted(sizes, key=sizes.__getitem__, reverse=True):
         if rng.random() < 0.2 * strength:
             continue
         mask = labels == value
-        box = bounding_box(mask, margin=12)
+        # room for the worst fault
+        box = bounding_box(mask, margin=3 + math.ceil(_radius(mask, spacing) / float(np.min(spacing))))
         assert box is not None
         part = mask[box]
         if rng.random() < strength:
             part = degrade_mask(part, spacing, rng, strength, None if image is None else image[box])
         spoilt[box][part] = written[value]
     return spoilt
+
+
+def _check(strength: float) -> None:
+    if not 0 < strength <= 1:
+        raise AnyPETError(f"strength must be above 0 and at most 1, got {strength}")
+
+
+def _swapped(
+    values: Iterable[int], names: Mapping[int, str], rng: np.random.Generator, strength: float
+) -> dict[int, int]:
+    """Label -> the label that it is written as: itself, or the other side's."""
+    written = {v: v for v in values}
+    by_name = {name.lower(): value for value, name in names.items() if value in written}
+    for name, left in by_name.items():
+        right = by_name.get(name.replace("left", "right"))
+        if "left" in name and right is not None and rng.random() < 0.3 * strength:
+            written[left], written[right] = right, left
+    return written

@@ -76,20 +76,19 @@ def cut_target(truth: Volume, window: Window) -> torch.Tensor:
     return cut(truth, window)[0, 0] > 0.5
 
 
-def organ_truth(study: PoolStudy, n: int) -> Volume:
-    """The study's organ number n as an occupancy, one empty voxel around."""
-    part, box = study.organs[n]
+def organ_truth(study: PoolStudy, part: int, box: tuple[slice, ...]) -> Volume:
+    """An organ of the study's parts as an occupancy, one empty voxel around."""
+    assert study.parts is not None
     around = tuple(
-        slice(max(0, s.start - 1), min(size, s.stop + 1))
-        for s, size in zip(box, study.parts.shape, strict=True)
+        slice(max(0, s.start - 1), min(size, s.stop + 1)) for s, size in zip(box, study.shape, strict=True)
     )
-    return _placed((study.parts.array[around] == part).astype(np.float32), around, study.parts.affine)
+    return _placed((study.parts[around] == part).astype(np.float32), around, study.grid)
 
 
-def lesion_truth(study: PoolStudy, n: int) -> Volume:
-    """The study's lesion number n as an occupancy."""
-    box, occupancy = study.lesions[n]
-    return _placed(occupancy.astype(np.float32), box, study.parts.affine)
+def object_truth(study: PoolStudy, n: int) -> Volume:
+    """The study's object number n as an occupancy."""
+    target = study.objects[n]
+    return _placed(target.occupancy.astype(np.float32), target.box, study.grid)
 
 
 def _placed(array: npt.NDArray[Any], box: tuple[slice, ...], affine: FloatArray) -> Volume:
@@ -126,21 +125,17 @@ def draw_patch(study: PoolStudy, rng: np.random.Generator, draw: Draw, number: i
     A spoilt target is spoilt the same in every draw, as a bad label in a data set is: `number` is the
     study's.
     """
-    organs = {part: n for n, (part, _) in enumerate(study.organs) if part not in draw.left_out}
-    is_organ = not study.lesions or (bool(organs) and rng.random() < draw.organ_share)
-    choice = list(organs) if is_organ else [LESION + n for n in range(len(study.lesions))]
+    organs = {part: box for part, box in study.organs if part not in draw.left_out}
+    is_organ = bool(organs) and (not study.objects or rng.random() < draw.organ_share)
+    choice = list(organs) if is_organ else [LESION + n for n in range(len(study.objects))]
     if not choice:
         return None
     first = choice[int(rng.integers(len(choice)))]
 
     def truth_of(value: int) -> Volume:
-        truth = lesion_truth(study, value - LESION) if value >= LESION else organ_truth(study, organs[value])
-        if draw.spoil is None:
-            return truth
-        padded = _padded(truth, 6)
-        own = np.random.default_rng((number, value))
-        mask = degrade_mask(padded.array > 0.5, padded.spacing, own, draw.spoil)
-        return padded.with_array(mask.astype(np.float32))
+        is_object = value >= LESION
+        truth = object_truth(study, value - LESION) if is_object else organ_truth(study, value, organs[value])
+        return truth if draw.spoil is None else _spoilt(truth, (number, value), draw.spoil)
 
     truth = truth_of(first)
     window = place_window(truth, draw.size, rng, coarse=rng.random() < 0.4, spacing=draw.spacing)
@@ -150,25 +145,35 @@ def draw_patch(study: PoolStudy, rng: np.random.Generator, draw: Draw, number: i
     seen = _instances(study, window)
     large = np.flatnonzero(np.bincount(seen.numpy().ravel()) >= LEAST_VOXELS)
     others = [int(v) for v in large if v != first and (v >= LESION or v in organs)]
-    lesions_only = not is_organ
+    chosen = [first]
     while len(masks) < draw.targets and others:
         value = others.pop(int(rng.integers(len(others))))
         mask = cut_target(truth_of(value), window)
         if int(mask.sum()) >= LEAST_VOXELS:
             masks.append(mask)
-            lesions_only &= value >= LESION
-    parts = seen.clamp_max(LESION)
-    for part in draw.left_out:
-        parts = parts.masked_fill(parts == part, UNKNOWN)
+            chosen.append(value)
+    spoilt = draw.spoil is not None
+    parts = None
+    if study.parts is not None and not spoilt:
+        parts = seen.clamp_max(LESION)
+        for part in draw.left_out:
+            parts = parts.masked_fill(parts == part, UNKNOWN)
     return Patch(
         cut(study.pet, window)[0, 0],
         tuple(masks),
         window.spacing,
-        "organ" if is_organ else "lesion",
-        None if draw.spoil is not None else parts,
-        lesions_only,
-        draw.spoil is None,
+        study.kind if study.kind == "real" else "organ" if is_organ else "lesion",
+        parts,
+        mirror=all(v >= LESION and study.objects[v - LESION].mirror for v in chosen),
+        high_quality=study.high_quality and not spoilt,
     )
+
+
+def _spoilt(truth: Volume, seed: tuple[int, int], strength: float) -> Volume:
+    """A target with one fault, the same for the same seed."""
+    padded = _padded(truth, 6)
+    mask = degrade_mask(padded.array > 0.5, padded.spacing, np.random.default_rng(seed), strength)
+    return padded.with_array(mask.astype(np.float32))
 
 
 def _padded(volume: Volume, voxels: int) -> Volume:
@@ -179,18 +184,21 @@ def _padded(volume: Volume, voxels: int) -> Volume:
 
 
 def _instances(study: PoolStudy, window: Window) -> torch.Tensor:
-    """Parts of the window's voxels, uint8 (N, N, N); lesion number n has the value LESION + n."""
-    box = window.box_in(study.parts)
-    labels = np.array(study.parts.array[box])
+    """Parts of the window's voxels (air where none are known), uint8; object n has the value LESION + n."""
+    grid = Volume(np.broadcast_to(np.uint8(0), study.shape), study.grid, "label")
+    box = window.box_in(grid)
+    labels = np.array(grid.array[box] if study.parts is None else study.parts[box])
     if labels.size == 0:
         return torch.zeros(window.shape, dtype=torch.uint8)
-    for n, (own, occupancy) in enumerate(study.lesions[: UNKNOWN - LESION]):
-        common = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, own, strict=True)]
+    for n, target in enumerate(study.objects[: UNKNOWN - LESION]):
+        common = [(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, target.box, strict=True)]
         if all(hi > lo for lo, hi in common):
             here = tuple(slice(lo - b.start, hi - b.start) for (lo, hi), b in zip(common, box, strict=True))
-            there = tuple(slice(lo - b.start, hi - b.start) for (lo, hi), b in zip(common, own, strict=True))
-            labels[here][occupancy[there] > 0.5] = LESION + n
-    return cut(_placed(labels, box, study.parts.affine), window, "nearest")[0, 0].round().to(torch.uint8)
+            there = tuple(
+                slice(lo - b.start, hi - b.start) for (lo, hi), b in zip(common, target.box, strict=True)
+            )
+            labels[here][target.occupancy[there] > 0.5] = LESION + n
+    return cut(_placed(labels, box, study.grid), window, "nearest")[0, 0].round().to(torch.uint8)
 
 
 def augment(patch: Patch, rng: np.random.Generator) -> Patch:

@@ -1,8 +1,9 @@
-"""A pool of simulated studies on disk: simulated once by several processes, cut anew for every draw.
+"""Studies to cut patches from, simulated or real, kept on disk until they are looked at.
 
-One safetensors file a study: `pet` float16 SUVbw and `pet_affine`; `parts` uint8, values of `PARTS` without
-lesions, and `parts_affine`; `organs` int32 (n, 7), part and bounding box; `lesions` int32 (m, 6), bounding
-boxes on the grid of the parts, and `occupancy`, their float16 voxels one after the other.
+One safetensors file a study: `pet` float16 SUVbw and `pet_affine`; `grid_affine` of the targets' grid;
+`objects` int32 (m, 6), bounding boxes on that grid, `occupancy`, their float16 voxels one after the other,
+and `mirror` uint8 (m,). Simulated studies also have `parts` uint8 on that grid, values of `PARTS` without
+lesions, and `organs` int32 (n, 7), part and bounding box, whose masks are in `parts`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from anypet.clicks import bounding_box
@@ -41,20 +42,43 @@ PART_OF_TISSUE = {
 
 
 @dataclass(frozen=True)
+class Target:
+    """One object to segment.
+
+    Args:
+        box: its voxels on the study's grid.
+        occupancy: float (d, h, w), the share of each voxel of the box that is object.
+        mirror: whether it has no fixed place in the body, as lesions have none.
+    """
+
+    box: Box
+    occupancy: npt.NDArray[Any]
+    mirror: bool = True
+
+
+@dataclass(frozen=True)
 class PoolStudy:
-    """A study of the pool.
+    """A study to cut patches from.
 
     Args:
         pet: SUVbw on the scanner's grid.
-        parts: uint8, values of `PARTS` without lesions, on the anatomy's grid.
-        organs: (part, box) of every organ that can be a target.
-        lesions: (box, soft occupancy (d, h, w)) of every lesion, on the grid of the parts.
+        grid: 4 x 4 of the targets' grid.
+        shape: of that grid.
+        objects: its targets, organs of `parts` not among them.
+        parts: uint8, values of `PARTS` without lesions, where they are known (simulated studies).
+        organs: (part, box) of every organ in `parts` that can be a target.
+        high_quality: whether the targets can be trusted (HQ) or are noisy (LQ).
+        kind: "real" or "simulated".
     """
 
     pet: Volume
-    parts: Volume
-    organs: list[tuple[int, Box]]
-    lesions: list[tuple[Box, npt.NDArray[Any]]]
+    grid: npt.NDArray[np.float64]
+    shape: tuple[int, int, int]
+    objects: list[Target]
+    parts: npt.NDArray[np.uint8] | None = None
+    organs: list[tuple[int, Box]] = field(default_factory=list)
+    high_quality: bool = True
+    kind: str = "simulated"
 
 
 def part_map(tissue: npt.NDArray[np.uint8], masks: dict[str, npt.NDArray[np.bool_]]) -> npt.NDArray[np.uint8]:
@@ -68,52 +92,67 @@ def part_map(tissue: npt.NDArray[np.uint8], masks: dict[str, npt.NDArray[np.bool
     return parts
 
 
-def write_study(path: Path, study: Study) -> None:
-    """Writes a study for the pool, under a temporary name first."""
+def pooled(study: Study) -> PoolStudy:
+    """A simulated study as one to cut patches from: organs by part, lesions as objects."""
     parts = part_map(study.tissue, study.organs)
-    found = []
+    organs = []
     for part in ORGAN_PARTS:
         box = bounding_box(parts == part)
         if PARTS[part] in study.organs and box is not None:
-            found.append([part, *_ends(box)])
+            organs.append((part, box))
     lesions = [v for v in study.soft_lesions if bool((v.occupancy > 0.5).any())]
-    flat = [v.occupancy.cpu().half().ravel() for v in lesions]
+    objects = [Target(v.box, v.occupancy.cpu().numpy()) for v in lesions]
+    return PoolStudy(study.pet, study.truth_affine, study.tissue.shape, objects, parts, organs)  # type: ignore[arg-type]
+
+
+def write_study(path: Path, study: PoolStudy) -> None:
+    """Writes a study, under a temporary name first."""
+    flat = [torch.from_numpy(np.ascontiguousarray(v.occupancy)).half().ravel() for v in study.objects]
     tensors = {
-        "pet": torch.from_numpy(study.pet.array).half(),
+        "pet": torch.from_numpy(np.ascontiguousarray(study.pet.array)).half(),
         "pet_affine": torch.from_numpy(np.array(study.pet.affine)),
-        "parts": torch.from_numpy(parts),
-        "parts_affine": torch.from_numpy(np.array(study.truth_affine)),
-        "organs": torch.tensor(found, dtype=torch.int32).reshape(-1, 7),
-        "lesions": torch.tensor([_ends(v.box) for v in lesions], dtype=torch.int32).reshape(-1, 6),
+        "grid_affine": torch.from_numpy(np.array(study.grid)),
+        "grid_shape": torch.tensor(study.shape),
+        "objects": torch.tensor([_ends(v.box) for v in study.objects], dtype=torch.int32).reshape(-1, 6),
+        "mirror": torch.tensor([v.mirror for v in study.objects], dtype=torch.uint8),
         "occupancy": torch.cat(flat) if flat else torch.zeros(0, dtype=torch.float16),
     }
+    if study.parts is not None:
+        tensors["parts"] = torch.from_numpy(study.parts)
+        rows = [[part, *_ends(box)] for part, box in study.organs]
+        tensors["organs"] = torch.tensor(rows, dtype=torch.int32).reshape(-1, 7)
+    header = {"kind": study.kind, "quality": "HQ" if study.high_quality else "LQ"}
     partial = path.with_suffix(".part")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, partial)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, partial, metadata=header)
     os.replace(partial, path)
 
 
 def read_study(path: Path) -> PoolStudy:
-    """A study of the pool; its voxels stay on disk until they are looked at.
+    """A study as it was written; its voxels stay on disk until they are looked at.
 
     Raises:
-        AnyPETError: the file is no study of a pool.
+        AnyPETError: the file is none of `write_study`.
     """
     try:
         raw = {k: v.numpy() for k, v in load_file(path).items()}
+        with safe_open(path, "np") as opened:
+            header = opened.metadata() or {}
         pet = Volume(raw["pet"], raw["pet_affine"], "SUVbw")
-        parts = Volume(raw["parts"], raw["parts_affine"], "label")
-    except (SafetensorError, OSError, KeyError) as error:
-        raise AnyPETError(
-            f"{path} is no simulated study ({error}); delete it or choose another --pool"
-        ) from error
-    lesions, start = [], 0
-    for ends in raw["lesions"].tolist():
-        box = _box(ends)
-        shape = tuple(s.stop - s.start for s in box)
-        size = int(np.prod(shape))
-        lesions.append((box, raw["occupancy"][start : start + size].reshape(shape)))
-        start += size
-    return PoolStudy(pet, parts, [(row[0], _box(row[1:])) for row in raw["organs"].tolist()], lesions)
+        objects, start = [], 0
+        for ends, mirror in zip(raw["objects"].tolist(), raw["mirror"].tolist(), strict=True):
+            shape = tuple(b - a for a, b in zip(ends[:3], ends[3:], strict=True))
+            stop = start + int(np.prod(shape))
+            objects.append(Target(_box(ends), raw["occupancy"][start:stop].reshape(shape), bool(mirror)))
+            start = stop
+        d, h, w = raw["grid_shape"].tolist()
+        organs = [(row[0], _box(row[1:])) for row in raw.get("organs", np.zeros((0, 7))).tolist()]
+        return PoolStudy(
+            pet, raw["grid_affine"], (d, h, w), objects, raw.get("parts"), organs,
+            header.get("quality") != "LQ", header.get("kind", "simulated"),
+        )  # fmt: skip
+    except (SafetensorError, OSError, LookupError, ValueError) as error:
+        fault = f"{path} is no study of this version's pool ({error}); delete it or choose another --pool"
+        raise AnyPETError(fault) from error
 
 
 def _ends(box: tuple[slice, ...]) -> list[int]:
@@ -130,7 +169,7 @@ def _one(job: tuple[Path | None, int, Path]) -> str | None:
     torch.set_num_threads(1)
     try:
         anatomy: Anatomy = load_anatomy(source) if source else analytic_anatomy(seed)
-        write_study(path, simulate(anatomy, seed, scanner_grid=True))
+        write_study(path, pooled(simulate(anatomy, seed, scanner_grid=True)))
         return None
     except Exception as error:  # one bad anatomy must not end a run of hundreds; it is reported
         return f"{source or 'analytic'}: {type(error).__name__}: {error}"
@@ -163,7 +202,7 @@ def build_pool(folder: Path, sources: list[Path], studies: int, seed: int, worke
 
 
 class Pool:
-    """The studies of a folder, in the order of their names; each is opened when first asked for.
+    """The simulated studies of a folder, in the order of their names; each is opened when first asked for.
 
     Args:
         folder: filled by `build_pool`.

@@ -1,35 +1,55 @@
-"""Real PET to train on: the sarcoma patients of the training split, cut anew for every draw."""
+"""Real cases to train on: the public sarcoma patients, or a list of one's own."""
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 
+from anypet.clicks import bounding_box
 from anypet.evaluation.cases import Case
-from anypet.training.patches import Patch, cut_target, place_window
-from anypet.volume import Volume
-from anypet.windows import cut
+from anypet.training.pool import PoolStudy, Target, read_study, write_study
+
+# targets that may lie anywhere and either way round; organs may not
+_ANYWHERE = re.compile(r"lesion|tumou?r|gtv|metasta|node|cancer|carcinoma|lymphoma|sarcoma|label", re.I)
 
 
-class RealCases:
-    """Draws patches around the targets of real cases; all of them stay in memory (cropped scans)."""
+def pooled_case(case: Case) -> PoolStudy:
+    """A case as a study to cut patches from; in half precision, a whole body is about 50 MB."""
+    scan = case.load()
+    objects = []
+    for name, mask in scan.targets.items():
+        box = bounding_box(np.asarray(mask), margin=1)
+        if box is not None:
+            occupancy = np.asarray(mask)[box].astype(np.float16)
+            objects.append(Target(box, occupancy, bool(_ANYWHERE.search(name))))
+    pet = scan.pet.with_array(scan.pet.array.astype(np.float16))
+    return PoolStudy(
+        pet, np.asarray(pet.affine), pet.shape, objects, high_quality=case.high_quality, kind="real"
+    )
 
-    def __init__(self, cases: list[Case], size: int, spacing: float | None = None):
-        self.size, self.spacing = size, spacing
-        self.scans = []
-        for case in cases:
-            scan = case.load()
-            for mask in scan.targets.values():
-                truth = Volume(np.asarray(mask, dtype=np.float32), scan.pet.affine, "label")
-                self.scans.append((scan.pet, truth))
 
-    def __len__(self) -> int:
-        return len(self.scans)
+def real_studies(cases: Iterable[Case], cache: Path | None = None) -> list[PoolStudy]:
+    """Cases that have a target, as studies.
 
-    def draw(self, rng: np.random.Generator) -> Patch | None:
-        """A patch of a random case, placed coarse or fine; None where the target is not in the window."""
-        pet, truth = self.scans[int(rng.integers(len(self.scans)))]
-        window = place_window(truth, self.size, rng, coarse=rng.random() < 0.45, spacing=self.spacing)
-        target = cut_target(truth, window)
-        if not bool(target.any()):
-            return None
-        return Patch(cut(pet, window)[0, 0], (target,), window.spacing, "real", mirror=True)
+    Args:
+        cases: read one after the other.
+        cache: folder where they are kept in the pool's format, so that a thousand whole bodies need not fit
+            in memory; None keeps them in memory. A case is read anew if its name or files' times change.
+    """
+    studies = []
+    for case in cases:
+        if cache is None:
+            study = pooled_case(case)
+        else:
+            cache.mkdir(parents=True, exist_ok=True)
+            path = cache / f"{hashlib.sha256(repr(case.identity).encode()).hexdigest()[:20]}.safetensors"
+            if not path.exists():
+                write_study(path, pooled_case(case))
+            study = read_study(path)
+        if study.objects:
+            studies.append(study)
+    return studies

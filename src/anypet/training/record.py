@@ -3,6 +3,7 @@
 - `settings.json`: every setting;
 - `environment.json`: versions, processor, git commit;
 - `log.csv`: means over 25 steps of loss and DSC; `curve.png`: the same as a picture;
+- `validation.csv`: DSC of the validation windows; `best.safetensors` and `samples.png`: of the best of them;
 - `events.out.tfevents...`: the same for TensorBoard, where it is installed;
 - `checkpoint.pt`: to go on from; `weights.safetensors`: what `load_model` takes.
 """
@@ -110,6 +111,16 @@ class Record:
             for name, value in means.items():
                 self._events.add_scalar(name, value, int(last["step"]))
         self._rows = []
+
+    def validated(self, step: int, first: float, last: float) -> None:
+        """Notes the DSC of the validation windows after the first and the last click."""
+        path = self.folder / "validation.csv"
+        head = "" if path.is_file() else "step,dice_first,dice_last\n"
+        with path.open("a") as handle:
+            handle.write(f"{head}{step},{first:.4f},{last:.4f}\n")
+        if self._events is not None:
+            self._events.add_scalar("validation/dice_first", first, step)
+            self._events.add_scalar("validation/dice_last", last, step)
 
     def finish(self, weights: Mapping[str, Tensor], step: int) -> None:
         """Writes the last rows, the weights and the curve."""

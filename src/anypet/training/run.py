@@ -29,6 +29,7 @@ from anypet.training.learners import Learner
 from anypet.training.objective import Objective, Scores
 from anypet.training.patches import Patch
 from anypet.training.record import Record
+from anypet.training.validation import Validation
 
 CHECKPOINT_EVERY_S = 240.0
 REPORT_EVERY = 25
@@ -46,6 +47,8 @@ class Progress:
     dice_first: float = math.nan
     dice_last: float = math.nan
     rectified: float = 0.0
+    best: float = -1.0  # of validation, DSC averaged over the first and the last click
+    stale: int = 0  # looks at it since then
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class Run:
         source: gives a patch from a generator, or None where a draw came to nothing.
         device: where the network is trained; patches and clicks are made on the CPU.
         world: the processes that share the batches.
+        validation: windows that are looked at every `validate_every` steps, or None.
     """
 
     def __init__(
@@ -100,6 +104,7 @@ class Run:
         source: Source,
         device: str | torch.device = "cpu",
         world: World | None = None,
+        validation: Validation | None = None,
     ):
         torch.manual_seed(settings.seed)
         self.settings, self.source, self.world = settings, source, world or World()
@@ -120,6 +125,7 @@ class Run:
         self.optimiser = torch.optim.AdamW(
             self.learner.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
+        self.validation = validation
         self.progress = Progress()
         self.record = Record(folder, settings)
         self.folder = folder
@@ -197,10 +203,11 @@ class Run:
         started, saved = time.monotonic() - self.progress.seconds, time.monotonic()
         with ThreadPoolExecutor(1) as ahead:  # the next batch is cut while the network learns from this one
             coming = ahead.submit(self.draw, self.progress.step)
-            while self.world.agree(budget.share(self.progress)) < 1.0:
+            while self.world.agree(budget.share(self.progress)) < 1.0 and not self._exhausted():
                 batches = coming.result()
                 coming = ahead.submit(self.draw, self.progress.step + 1)
                 self.step(self.world.agree(budget.share(self.progress)), batches)
+                self._validate()
                 self.progress.seconds = time.monotonic() - started
                 if self.world.leads:
                     self.record.step(self.progress)
@@ -213,6 +220,24 @@ class Run:
         if self.world.leads:
             self.save_checkpoint()
             self.record.finish(self.average, self.progress.step)
+
+    def _validate(self) -> None:
+        """A look at the validation windows, when one is due; all processes come to the same result."""
+        every = self.settings.validate_every
+        if not every or self.validation is None or self.progress.step % every:
+            return
+        first, last = self.validation.score(self.learner, self.average)
+        better = (first + last) / 2 > self.progress.best
+        self.progress.best = max(self.progress.best, (first + last) / 2)
+        self.progress.stale = 0 if better else self.progress.stale + 1
+        if self.world.leads:
+            self.record.validated(self.progress.step, first, last)
+            if better:
+                self.record.export(self.average, self.progress.step, self.folder / "best.safetensors")
+                self.validation.picture(self.learner, self.average, self.folder / "samples.png")
+
+    def _exhausted(self) -> bool:
+        return 0 < self.settings.patience <= self.progress.stale
 
     def save_checkpoint(self) -> None:
         """Everything needed to go on, written under a temporary name first."""

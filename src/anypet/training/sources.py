@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from anypet.errors import AnyPETError
 from anypet.models.compact.parts import PARTS
 from anypet.training.config import Settings
 from anypet.training.patches import Draw, Patch, augment, draw_patch
-from anypet.training.pool import Pool
-from anypet.training.real import RealCases
+from anypet.training.pool import Pool, PoolStudy
 
 
 class Mixture:
@@ -17,7 +18,7 @@ class Mixture:
 
     Args:
         pool: simulated studies; the labels of `low_share` of them are spoilt.
-        real: real cases, or None.
+        real: real studies; none are needed.
         settings: of the run.
         spacing: of a network that has but one.
 
@@ -26,15 +27,19 @@ class Mixture:
     """
 
     def __init__(
-        self, pool: Pool, real: RealCases | None, settings: Settings, spacing: float | None = None
+        self,
+        pool: Pool,
+        real: Sequence[PoolStudy],
+        settings: Settings,
+        spacing: float | None = None,
     ) -> None:
-        if not len(pool) and not (real and len(real)):
+        if not len(pool) and not real:
             raise AnyPETError("nothing to train on: the pool is empty and there is no real case")
         unknown = [name for name in settings.left_out if name not in PARTS]
         if unknown:
             raise AnyPETError(f"left_out: {unknown} are not among the organs {', '.join(PARTS[1:14])}")
-        self.pool, self.real = pool, real if real and len(real) else None
-        self.real_share = settings.real_share if self.real else 0.0
+        self.pool, self.real = pool, real
+        self.real_share = (settings.real_share if len(pool) else 1.0) if real else 0.0
         left_out = frozenset(PARTS.index(name) for name in settings.left_out)
         window, share, targets = settings.window, settings.organ_share, settings.targets
         self.good = Draw(window, share, targets, left_out, spacing)
@@ -44,8 +49,8 @@ class Mixture:
 
     def __call__(self, rng: np.random.Generator) -> Patch | None:
         """A patch, or None where the draw came to nothing."""
-        if self.real and (not len(self.pool) or rng.random() < self.real_share):
-            patch = self.real.draw(rng)
+        if rng.random() < self.real_share:
+            patch = draw_patch(self.real[int(rng.integers(len(self.real)))], rng, self.good)
         else:
             n = int(rng.integers(len(self.pool)))
             patch = draw_patch(self.pool[n], rng, self.bad if n in self.low else self.good, n)

@@ -26,13 +26,21 @@ class CompactModel(PromptableModel):
         net: the network; it is moved to `device` and put in evaluation mode.
         device: "cpu", "cuda", "mps", ...
         name: registry name.
+        temperature: see `ModelSpec`.
     """
 
-    def __init__(self, net: CompactNet, device: str | torch.device = "cpu", name: str = "default"):
+    def __init__(
+        self,
+        net: CompactNet,
+        device: str | torch.device = "cpu",
+        name: str = "default",
+        temperature: float = 1.0,
+    ):
         self.device = torch.device(device)
         self.net = net.eval().to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         n = net.config.window
-        self.spec = ModelSpec(name, (n, n, n), SPACINGS, True, frozenset({"point", "box", "mask"}))
+        prompts = frozenset({"point", "box", "mask"})
+        self.spec = ModelSpec(name, (n, n, n), SPACINGS, True, prompts, temperature)
 
     @torch.inference_mode()
     def encode(self, image: Tensor, spacing: float, anchor: Anchor | None = None) -> Embedding:
@@ -78,7 +86,7 @@ def build(
     metadata: Mapping[str, str] | None = None,
     device: str | torch.device = "cpu",
 ) -> CompactModel:
-    """Weights and their metadata (`config`: JSON of `CompactConfig`) -> model.
+    """Weights and their metadata (`config`: JSON of `CompactConfig`; `temperature`) -> model.
 
     Raises:
         WeightsError: keys or shapes differ from the network's; the message names them.
@@ -103,4 +111,17 @@ def build(
             f"unexpected {unexpected[:3]}, other shape {shapes[:3]}"
         )
     net.load_state_dict({k: v.float() for k, v in state_dict.items()})
-    return CompactModel(net, device, metadata.get("name", "default"))
+    return CompactModel(net, device, metadata.get("name", "default"), _temperature(metadata))
+
+
+def _temperature(metadata: Mapping[str, str]) -> float:
+    text = metadata.get("temperature", "1")
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.05 <= value <= 20:
+        raise WeightsError(
+            f"the weights' metadata `temperature` is {text!r}; it must lie between 0.05 and 20"
+        )
+    return value
