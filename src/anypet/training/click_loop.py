@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anypet.training.dialogue import answer, open_dialogue, rough_mask
+from anypet.training.dialogue import WAYS, answer, open_dialogue, rough_mask
 from anypet.training.learners import Learner
 from anypet.training.losses import hard_dice
 from anypet.training.patches import Patch
@@ -25,6 +25,7 @@ class LoopSettings:
     repeat_share: float = 0.0
     once_share: float = 0.4
     half: bool = False
+    answers: tuple[str, ...] = WAYS
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,6 @@ def run_loop(
         if turn + 1 < count:
             for n, mask, row, talk in zip(rows, masks, seen, talks, strict=True):
                 if rngs[n].random() >= settings.repeat_share:
-                    answer(mask, row[0], talk, rngs[n])
+                    answer(mask, row[0], talk, rngs[n], settings.answers)
             previous = list(said.state)
     return Talk(kept, target.to(device), at, said.parts, first, last)

@@ -36,6 +36,8 @@ class Settings(pydantic.BaseModel):
         once_share: passes of the loop with one prompt only; the others have 1 to `clicks`.
         gradient_clicks: "all" as in the paper, or "last": only the last click of the loop, whose length is
             random, carries a gradient, which makes a step about twice as cheap.
+        answers: ways to place the next click, one drawn for each: "deepest", "random", "ritm", "perturbed"
+            (see `anypet.simulated_prompts`); name one twice to draw it twice as often.
         click_policy: clicks that SegAnyPET's network is given at each turn: all so far, or the latest.
         box_share: targets that start with a box in place of a click.
         previous_share: targets that start with a click and a coarse mask, as the fine pass of a session does.
@@ -76,6 +78,9 @@ class Settings(pydantic.BaseModel):
     clicks: int = pydantic.Field(4, ge=1)
     once_share: float = pydantic.Field(0.4, ge=0, le=1)
     gradient_clicks: Literal["all", "last"] = "last"
+    answers: tuple[Literal["deepest", "random", "ritm", "perturbed"], ...] = pydantic.Field(
+        ("deepest", "deepest", "deepest", "random"), min_length=1
+    )
     click_policy: Literal["all", "latest"] = "latest"
     box_share: float = pydantic.Field(0.08, ge=0, le=1)
     previous_share: float = pydantic.Field(0.3, ge=0, le=1)

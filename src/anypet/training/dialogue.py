@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anypet.clicks import bounding_box, first_click, next_click
+from anypet.clicks import bounding_box, first_click
+from anypet.simulated_prompts import CORRECTORS
 
 UNIT = (1.0, 1.0, 1.0)
+WAYS = ("deepest", "deepest", "deepest", "random")
 
 
 @dataclass
@@ -72,18 +75,12 @@ def rough_mask(target: Tensor, rng: np.random.Generator) -> Tensor:
     return (logits - float(rng.uniform(0.25, 0.75))) * float(rng.uniform(4, 16))
 
 
-def answer(truth: Tensor, logits: Tensor, talk: Dialogue, rng: np.random.Generator) -> None:
-    """Adds the next click: mostly the deepest point of the largest error, sometimes a random error voxel."""
-    target, mask = truth.numpy(), (logits > 0).numpy()
-    if rng.random() < 0.25:
-        wrong = np.argwhere(target != mask)
-        if len(wrong) == 0:
-            return
-        i, j, k = (int(v) for v in wrong[rng.integers(len(wrong))])
-        talk.points.append((i, j, k))
-        talk.labels.append(int(target[i, j, k]))
-        return
-    found = next_click(target, mask, UNIT)
+def answer(
+    truth: Tensor, logits: Tensor, talk: Dialogue, rng: np.random.Generator, ways: Sequence[str] = WAYS
+) -> None:
+    """Adds the next click, in one of these ways of `CORRECTORS`, each as likely; none where all is right."""
+    way = ways[int(rng.integers(len(ways)))]
+    found = CORRECTORS[way](truth.numpy(), (logits > 0).numpy(), UNIT, rng)
     if found is not None:
         talk.points.append(found[0])
         talk.labels.append(int(found[1]))

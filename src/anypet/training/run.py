@@ -117,6 +117,7 @@ class Run:
         loop = LoopSettings(
             settings.clicks, settings.gradient_clicks, settings.box_share, settings.previous_share,
             settings.repeat_share, settings.once_share, settings.half and has_bfloat16(self.device),
+            settings.answers,
         )  # fmt: skip
         self.loop = loop
         objective = Objective(self.learner, loop, settings.cpcl, settings.parts_weight)
