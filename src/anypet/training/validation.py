@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anypet.training.click_loop import LoopSettings, run_loop
+from anypet.training.click_loop import LoopSettings, Talk, run_loop
 from anypet.training.learners import Learner
+from anypet.training.losses import hard_dice
 from anypet.training.patches import Draw, Patch, draw_patch
 from anypet.training.pool import PoolStudy
 
@@ -46,31 +48,35 @@ class Validation:
         return len(self.patches)
 
     @torch.no_grad()
-    def masks(self, learner: Learner, patches: list[Patch], device: torch.device) -> Any:
+    def talk(self, learner: Learner, patches: list[Patch], clicks: int = CLICKS) -> Talk:
         """The loop over a few of the windows, in evaluation mode."""
-        loop = LoopSettings(CLICKS, "all", 0.0, 0.0, once_share=0.0)
+        loop = LoopSettings(clicks, "all", 0.0, 0.0, once_share=0.0, answers=("deepest",))
         rngs = [np.random.default_rng((self.seed, 1, n)) for n in range(len(patches))]
-        return run_loop(learner, patches, loop, rngs, CLICKS, device)
+        return run_loop(learner, patches, loop, rngs, clicks, next(learner.parameters()).device)
+
+    def curves(
+        self, learner: Learner, weights: Mapping[str, Tensor], clicks: int = CLICKS
+    ) -> npt.NDArray[np.float64]:
+        """DSC (windows, clicks) with these weights; each click at the deepest point of the largest error."""
+        rows = []
+        with swapped(learner, weights):
+            for start in range(0, len(self.patches), 4):
+                talk = self.talk(learner, self.patches[start : start + 4], clicks)
+                rows.append(torch.stack([hard_dice(v, talk.target) for v in talk.logits], 1).cpu())
+        return torch.cat(rows).double().numpy()
 
     def score(self, learner: Learner, weights: Mapping[str, Tensor]) -> tuple[float, float]:
         """Mean DSC with these weights after the first and the last click."""
-        device = next(learner.parameters()).device
-        first, last = [], []
-        with swapped(learner, weights):
-            for start in range(0, len(self.patches), 4):
-                talk = self.masks(learner, self.patches[start : start + 4], device)
-                first.append(talk.first)
-                last.append(talk.last)
-        return float(torch.cat(first).mean()), float(torch.cat(last).mean())
+        means = self.curves(learner, weights).mean(0)
+        return float(means[0]), float(means[-1])
 
     def picture(self, learner: Learner, weights: Mapping[str, Tensor], path: Path, count: int = 8) -> None:
         """The first windows with the truth (green) and the mask after one and three clicks (red)."""
         from matplotlib.figure import Figure
 
         chosen = self.patches[:count]
-        device = next(learner.parameters()).device
         with swapped(learner, weights):
-            talk = self.masks(learner, chosen, device)
+            talk = self.talk(learner, chosen)
         figure = Figure(figsize=(1.9 * len(chosen), 3.9), layout="constrained")
         axes = np.atleast_2d(figure.subplots(2, len(chosen), squeeze=False))
         for n, patch in enumerate(chosen):
