@@ -30,7 +30,7 @@ def test_good_labels_give_the_mean_over_windows_then_targets_and_prompts():
     talk = run_loop(learner, patches, LOOP, rngs(2), 3)
     each = torch.stack([dice_ce(v, talk.target) for v in talk.logits]).mean(0).detach()
     assert float(loss.detach()) == pytest.approx(float((each[0] + (each[1] + each[2]) / 2) / 2), rel=1e-6)
-    assert scores.loss == pytest.approx(float(loss))
+    assert scores.loss == pytest.approx(float(loss.detach()))
     assert scores.rectified == 0.0
 
 
