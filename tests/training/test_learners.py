@@ -90,7 +90,7 @@ def test_the_papers_network_takes_a_step_in_two_processes(tmp_path: Path):
     done = subprocess.run(
         [*launcher, script, str(tmp_path)], capture_output=True, text=True, timeout=500, check=False
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[:6000]
     assert (tmp_path / "loss.txt").read_text().startswith("1 ")
 
 

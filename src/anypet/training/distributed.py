@@ -62,8 +62,9 @@ class World:
             dist.barrier()
 
     def leave(self) -> None:
-        """At the end."""
+        """At the end; together, since gloo aborts a process whose peer has hung up first."""
         if self.size > 1:
+            dist.barrier()
             dist.destroy_process_group()
 
 
