@@ -90,7 +90,9 @@ def test_shift_does_not_come_round_the_edge() -> None:
 def test_shift_in_a_thin_scan() -> None:
     mask = np.ones((30, 30, 3), dtype=bool)
     for seed in range(100):
-        shift(mask, ONE, np.random.default_rng(seed), 1.0)
+        moved = shift(mask, ONE, np.random.default_rng(seed), 1.0)
+        assert moved.shape == mask.shape
+        assert 0 < moved.sum() < mask.sum()  # some of it leaves the scan, never all
 
 
 @pytest.mark.parametrize("seed", SEEDS)
