@@ -89,9 +89,21 @@ CORRECTORS: dict[str, Corrector] = {
 
 
 def jittered_box(
-    target: BoolArray, spacing: Spacing, rng: np.random.Generator, jitter_mm: float = 10.0
+    target: BoolArray,
+    spacing: Spacing,
+    rng: np.random.Generator,
+    jitter_mm: float = 10.0,
+    least_mm: float = 0.0,
+    clip: bool = True,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Corners (lo, hi) in voxels of a box around the object, each face up to `jitter_mm` too far out.
+    """Corners (lo, hi) in voxels of a box around the object, each face too far out by a random distance.
+
+    Args:
+        target: (I, J, K) bool, the object.
+        spacing: millimetres along (i, j, k).
+        rng: source of the six distances.
+        jitter_mm, least_mm: the most and the least of them; below 0 cuts into the object.
+        clip: keep the corners in the array.
 
     Raises:
         PromptError: the object is empty.
@@ -99,9 +111,11 @@ def jittered_box(
     box = bounding_box(target)
     if box is None:
         raise PromptError("no box can be drawn: the target has no voxel; leave empty targets out")
-    out = rng.uniform(0, jitter_mm, (2, 3)) / np.asarray(spacing)
+    out = rng.uniform(least_mm, jitter_mm, (2, 3)) / np.asarray(spacing)
     lo = np.array([s.start for s in box]) - out[0]
     hi = np.array([s.stop - 1 for s in box]) + out[1]
+    if not clip:
+        return lo, hi
     last = np.array(target.shape) - 1.0
     return np.clip(lo, 0, last), np.clip(hi, 0, last)
 

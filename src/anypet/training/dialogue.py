@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anypet.clicks import bounding_box, first_click
-from anypet.simulated_prompts import CORRECTORS
+from anypet.clicks import first_click
+from anypet.simulated_prompts import CORRECTORS, jittered_box
 
 UNIT = (1.0, 1.0, 1.0)
 WAYS = ("deepest", "deepest", "deepest", "random")
@@ -31,11 +31,8 @@ class Dialogue:
 def open_dialogue(image: Tensor, mask: Tensor, rng: np.random.Generator, box_share: float) -> Dialogue:
     """The first prompt: a click in the inner half of the target, or a loose box."""
     target = mask.numpy()
-    box = bounding_box(target)
-    assert box is not None
     if rng.random() < box_share:
-        lo = np.array([s.start for s in box]) - rng.uniform(-0.5, 3, 3)
-        hi = np.array([s.stop - 1 for s in box]) + rng.uniform(-0.5, 3, 3)
+        lo, hi = jittered_box(target, UNIT, rng, 3.0, -0.5, clip=False)
         centre = (lo + hi) / 2
         inner = tuple(
             slice(max(0, int(c - (h - c) / 2)), int(c + (h - c) / 2) + 1)

@@ -28,11 +28,10 @@ from anypet.training.distributed import World
 from anypet.training.learners import Learner
 from anypet.training.objective import Objective, Scores
 from anypet.training.patches import Patch
-from anypet.training.record import Record
+from anypet.training.record import ROW_EVERY, Record
 from anypet.training.validation import Validation
 
 CHECKPOINT_EVERY_S = 240.0
-REPORT_EVERY = 25
 Source = Callable[[np.random.Generator], "Patch | None"]
 
 
@@ -212,7 +211,7 @@ class Run:
                 self.progress.seconds = time.monotonic() - started
                 if self.world.leads:
                     self.record.step(self.progress)
-                    if self.progress.step % REPORT_EVERY == 0 and report:
+                    if self.progress.step % ROW_EVERY == 0 and report:
                         report(self.progress)
                     if time.monotonic() - saved > CHECKPOINT_EVERY_S:
                         self.save_checkpoint()
