@@ -53,7 +53,7 @@ def test_real_cases_keep_quality_and_mirror_only_what_lies_anywhere(tmp_path: Pa
 def test_a_share_of_the_studies_is_of_low_quality():
     settings = Settings(**{**TINY, "low_share": 0.75})
     mixture, rng = Mixture(OneStudy(20), [], settings), np.random.default_rng(1)
-    assert len(mixture.low) == 15
+    assert set(mixture.low) == set(range(5, 20))  # the last ones, whatever the seed
     flags = [p.high_quality for p in (mixture(rng) for _ in range(300)) if p is not None]
     assert np.mean(flags) == pytest.approx(0.25, abs=0.12)
 

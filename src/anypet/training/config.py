@@ -46,7 +46,8 @@ class Settings(pydantic.BaseModel):
         strategy: what low-quality labels teach: "mixed" (as if they were good), "consistency" (equation (3)
             alone) or "cpcl" (equation (6)).
         omega, beta, ramp, threshold, direction, consistency: see `CPCL`.
-        low_share: share of the pool's studies whose labels are degraded; degrade_strength: how badly.
+        low_share: share of the pool's studies, its last ones, whose labels are degraded; degrade_strength:
+            how badly.
         left_out: names of organs that are never a target.
         validate_every: steps between looks at the validation windows (0: never); the best weights are kept.
         patience: looks without a better one after which a run ends early (0: never).

@@ -44,8 +44,8 @@ class Mixture:
         window, share, targets = settings.window, settings.organ_share, settings.targets
         self.good = Draw(window, share, targets, left_out, spacing)
         self.bad = Draw(window, share, targets, left_out, spacing, settings.degrade_strength)
-        order = np.random.default_rng(settings.seed).permutation(len(pool))
-        self.low = frozenset(int(n) for n in order[: round(settings.low_share * len(pool))])
+        # the first ones are good: their order is random already, and they are the same for every seed
+        self.low = range(len(pool) - round(settings.low_share * len(pool)), len(pool))
 
     def __call__(self, rng: np.random.Generator) -> Patch | None:
         """A patch, or None where the draw came to nothing."""
