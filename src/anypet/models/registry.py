@@ -55,6 +55,7 @@ class Entry:
         file: the weights on this machine, None until they are fetched or added.
         sha256: of that file.
         source: where that file came from.
+        packaged: whether its weights come with the package; its name cannot be given to others.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Entry:
     file: Path | None = None
     sha256: str | None = None
     source: str | None = None
+    packaged: bool = False
 
     @property
     def ready(self) -> bool:
@@ -81,7 +83,20 @@ _APACHE = "Apache-2.0, as the model card says"
 # repository of the same name; the SAM-Med3D file and its SHA-256 stand on its page in the Hub repository
 # blueyo0/SAM-Med3D (the first SAM-Med3D weights are on a file-sharing site only, so they are added by hand).
 _KNOWN = (
-    Entry("default", "compact", "AnyPET compact, packaged: clicks, boxes and masks on any CPU", "Apache-2.0"),
+    Entry(
+        "default",
+        "compact",
+        "AnyPET compact, packaged: organs and lesions, any tracer, any CPU",
+        "Apache-2.0",
+        packaged=True,
+    ),
+    Entry(
+        "default-lesion",
+        "compact",
+        "AnyPET compact, packaged: fine-tuned on lesions, small ones above all",
+        "Apache-2.0",
+        packaged=True,
+    ),
     Entry(
         "segany-vit-b",
         "segany",
@@ -239,13 +254,14 @@ def register(name: str, file: Path, *, family: str, licence: str, source: str) -
 
 def check_name(name: str) -> Entry | None:
     """The known model of that name, None for a new one; `WeightsError` if weights cannot go by it."""
-    if name == "default":
-        raise WeightsError("'default' is the packaged model; choose another name for your weights")
+    known = next((e for e in _KNOWN if e.name == name), None)
+    if known and known.packaged:
+        raise WeightsError(f"{name!r} is a packaged model; choose another name for your weights")
     if not NAME.fullmatch(name):
         raise WeightsError(
             f"{name!r} is no usable name: use small letters, digits, dots, dashes and underscores"
         )
-    return next((e for e in _KNOWN if e.name == name), None)
+    return known
 
 
 def weights_folder(name: str) -> Path:
@@ -275,7 +291,7 @@ def _ready_file(found: Entry) -> Path:
         raise WeightsError(
             f"the weights of {found.name} should be at {found.file}, but are not; add them again"
         )
-    if found.name == "default":
+    if found.packaged:
         raise WeightsError(f"the packaged weights are missing from {PACKAGED}; install AnyPET again")
     fetch = f"`anypet models fetch {found.name}` or " if found.published else ""
     raise WeightsError(
@@ -284,7 +300,7 @@ def _ready_file(found: Entry) -> Path:
 
 
 def _with_file(known: Entry, record: dict[str, str] | None) -> Entry:
-    if known.name == "default":
+    if known.packaged:
         return _packaged(known)
     if record is None:
         return known
@@ -298,7 +314,7 @@ def _with_file(known: Entry, record: dict[str, str] | None) -> Entry:
 
 
 def _packaged(known: Entry) -> Entry:
-    file, checksums = PACKAGED / "default.safetensors", PACKAGED / "checksums.json"
+    file, checksums = PACKAGED / f"{known.name}.safetensors", PACKAGED / "checksums.json"
     if not file.is_file():
         return known
     # weights without a checksum are as suspect as weights with a wrong one: "" matches no file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -199,39 +199,3 @@ def _instances(study: PoolStudy, window: Window) -> torch.Tensor:
             )
             labels[here][target.occupancy[there] > 0.5] = LESION + n
     return cut(_placed(labels, box, study.grid), window, "nearest")[0, 0].round().to(torch.uint8)
-
-
-def augment(patch: Patch, rng: np.random.Generator) -> Patch:
-    """Mirrors and turns what has no fixed place, scales the uptake, adds noise, crops the scan."""
-    if patch.mirror and (patch.parts is None or rng.random() < 0.3):
-        patch = _turned(patch, rng)
-    image = patch.image * float(np.exp(rng.normal(0, 0.2)))
-    if rng.random() < 0.3:
-        noise = torch.from_numpy(rng.standard_normal(tuple(image.shape), dtype=np.float32))
-        image = image + noise * float(rng.uniform(0, 0.12)) * image.clamp_min(0.05)
-    patch = replace(patch, image=image.clamp_min(0).contiguous())
-    return _cropped(patch, rng) if rng.random() < 0.12 else patch
-
-
-def _turned(patch: Patch, rng: np.random.Generator) -> Patch:
-    """Mirrored and with axes exchanged; nothing is known of the parts any more."""
-    dims = [d for d in range(3) if rng.random() < 0.5]
-    order = [int(v) for v in rng.permutation(3)]
-    image, *targets = (v.flip(dims).permute(order).contiguous() for v in (patch.image, *patch.targets))
-    return replace(patch, image=image, targets=tuple(targets), parts=None)
-
-
-def _cropped(patch: Patch, rng: np.random.Generator) -> Patch:
-    """As if the scan ended some centimetres around the first target, as cropped data sets do."""
-    box = bounding_box(patch.targets[0].numpy())
-    if box is None:
-        return patch
-    outside = torch.ones_like(patch.targets[0])
-    margin = rng.uniform(25.0, 90.0, (3, 2)) / patch.spacing
-    cut_box = tuple(
-        slice(max(0, s.start - round(a)), s.stop + round(b)) for s, (a, b) in zip(box, margin, strict=True)
-    )
-    outside[cut_box] = False
-    kept = tuple(t for t in (t & ~outside for t in patch.targets) if bool(t.any()))
-    parts = None if patch.parts is None else patch.parts.masked_fill(outside, UNKNOWN)
-    return replace(patch, image=patch.image.masked_fill(outside, 0.0), targets=kept, parts=parts)

@@ -8,8 +8,9 @@ import numpy as np
 
 from anypet.errors import AnyPETError
 from anypet.models.compact.parts import PARTS
+from anypet.training.augment import augment
 from anypet.training.config import Settings
-from anypet.training.patches import Draw, Patch, augment, draw_patch
+from anypet.training.patches import Draw, Patch, draw_patch
 from anypet.training.pool import Pool, PoolStudy
 
 
