@@ -22,6 +22,7 @@ from anypet.errors import AnyPETError, ReadError
 from anypet.volume import Volume
 
 ENVIRONMENT = "ANYPET_DATA"
+SMALL_ML = 2.0  # a simulated lesion below this volume is a "small lesion"
 _DOWNLOAD = (
     f"set {ENVIRONMENT} (or pass a folder) to where sts/STS_xxx/PET.nii.gz and GTV.nii.gz lie; the scans are "
     "TCIA's Soft-tissue-Sarcoma collection, https://doi.org/10.7937/K9/TCIA.2015.7GO2GSKS, as cropped and "
@@ -191,7 +192,7 @@ def simulated_cases(
     seed: int = 0,
     tracer: str | None = None,
 ) -> list[Case]:
-    """Simulated scans of real anatomies: organs by name, and lesions numbered "lesion 1", "lesion 2", ...
+    """Simulated scans of real anatomies: organs by name, and lesions "lesion 1", "small lesion 2", ...
 
     Args:
         data_dir: the folder that holds anatomy/; by default the one that ANYPET_DATA names.
@@ -235,7 +236,9 @@ def _load_simulated(path: Path, seed: int, tracer: str | None) -> Scan:
     targets: dict[str, BoolArray] = {
         name: np.asarray(mask, dtype=bool) for name, mask in study.organs.items()
     }
-    targets |= {f"lesion {i}": np.asarray(mask, dtype=bool) for i, mask in enumerate(study.lesions, start=1)}
+    for number, mask in enumerate(study.lesions, start=1):
+        small = mask.sum() * study.pet.voxel_volume_ml < SMALL_ML
+        targets[f"{'small ' if small else ''}lesion {number}"] = np.asarray(mask, dtype=bool)
     return Scan(study.pet, targets)
 
 
