@@ -5,7 +5,8 @@ and with many more studies whose labels are degraded (LQ): all labels alike ("mi
 with cross-prompting consistency on the LQ images ("consistency"), and CPCL; "clean" is what the same steps
 give with good labels everywhere, "start" the network before. Each is measured after 1, 3 and 5 clicks on
 windows of anatomies that were not trained on, on organs that were targets in training ("seen") and on organs
-that never were ("unseen"), for several seeds.
+that never were ("unseen"), for several seeds. "given" and "rectified" are the DSC of degraded labels with the
+good ones before and after equation (5), by the network at the end: what (5) does to labels.
 
     python benchmarks/cpcl.py --pool pool --start-steps 800 --steps 150 --seeds 3 --workers 2 -o ablation
 """
@@ -15,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from multiprocessing import get_context
@@ -27,14 +27,17 @@ import torch
 from anypet.evaluation.cases import data_folder
 from anypet.models.compact.parts import ORGAN_PARTS, PARTS
 from anypet.simulate import anatomy_split
+from anypet.training.click_loop import LoopSettings, run_loop
 from anypet.training.config import Settings, load_settings
+from anypet.training.cpcl import CPCL, average_prediction, rectify
 from anypet.training.degrade import degrade_mask
-from anypet.training.learners import make_learner
-from anypet.training.patches import Draw, organ_truth
+from anypet.training.learners import Learner, make_learner
+from anypet.training.patches import Draw, Patch, cut_target, organ_truth, padded, place_window
 from anypet.training.pool import Pool, build_pool
 from anypet.training.run import Budget, Run
 from anypet.training.sources import Mixture
-from anypet.training.validation import Validation
+from anypet.training.validation import Validation, swapped
+from anypet.windows import cut
 
 STRATEGIES = ("clean", "mixed", "consistency", "cpcl")
 CLICKS = (1, 3, 5)
@@ -49,7 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder with anatomy/ (else ANYPET_DATA)")
     parser.add_argument("--studies", type=int, default=240)
     parser.add_argument("--high", type=int, default=40, help="studies with good labels")
-    parser.add_argument("--strength", type=float, default=0.7, help="of the degradation")
+    parser.add_argument("--strength", type=float, default=0.5, help="of the degradation")
     parser.add_argument("--unseen", default="spleen,heart,left kidney", help="organs that are never a target")
     parser.add_argument("--start-steps", type=int, default=800, help="on the studies with good labels alone")
     parser.add_argument("--steps", type=int, default=150, help="of each strategy")
@@ -94,7 +97,7 @@ def validations(folder: Path, windows: int, unseen: str) -> dict[str, Validation
 
 
 def one(strategy: str, seed: int, options: argparse.Namespace, weights: Path) -> Figures:
-    """Trains one strategy ("start": not at all) -> DSC at CLICKS for each kind of organ."""
+    """Trains one strategy ("start": not at all) -> DSC at CLICKS of each kind of organ; `label_quality`."""
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.workers))
     settings = settings_of(
         options, strategy="mixed" if strategy in ("clean", "start") else strategy, seed=seed,
@@ -103,41 +106,60 @@ def one(strategy: str, seed: int, options: argparse.Namespace, weights: Path) ->
         **{"learning_rate": 3e-4, **dict(word.split("=", 1) for word in options.set)},
     )  # fmt: skip
     learner = make_learner(settings, weights)
-    source = Mixture(Pool(options.pool, 0, options.studies), [], settings)
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run(Path(folder), settings, learner, source)
-        if strategy != "start":
-            run.train(Budget(steps=options.steps))
-        found = {}
-        for kind, look in validations(options.pool / "validation", options.windows, options.unseen).items():
-            means = look.curves(learner, run.average, max(CLICKS)).mean(0)
-            found[kind] = [float(means[c - 1]) for c in CLICKS]
+    pool = Pool(options.pool, 0, options.studies)
+    run = Run(options.output / f"{strategy}-{seed}", settings, learner, Mixture(pool, [], settings))
+    if strategy != "start":
+        run.train(Budget(steps=options.steps))
+    found = {}
+    for kind, look in validations(options.pool / "validation", options.windows, options.unseen).items():
+        means = look.curves(learner, run.average, max(CLICKS)).mean(0)
+        found[kind] = [float(means[c - 1]) for c in CLICKS]
+    with swapped(learner, run.average):
+        found["labels"] = label_quality(learner, pool, settings, options)
     return found
 
 
-def label_quality(options: argparse.Namespace, count: int = 120) -> float:
-    """Mean DSC of degraded labels with the good ones, one organ of each of so many LQ studies."""
-    pool, found = Pool(options.pool, 0, options.studies), []
+@torch.no_grad()
+def label_quality(
+    learner: Learner, pool: Pool, settings: Settings, options: argparse.Namespace, count: int = 96
+) -> list[float]:
+    """Mean DSC with the good labels of the degraded ones and of those after (5), on windows of LQ studies."""
+    loop, constants = LoopSettings(3, "all", 0.0, 0.0, once_share=0.0), settings.cpcl or CPCL()
+    left_out = frozenset(PARTS.index(name) for name in settings.left_out)
+    pairs = []
     for n in range(options.high, min(len(pool), options.high + count)):
-        part, box = pool[n].organs[n % len(pool[n].organs)]
-        truth = organ_truth(pool[n], part, box)
-        good = np.pad(truth.array > 0.5, 6)
-        bad = degrade_mask(good, truth.spacing, np.random.default_rng((n, part)), options.strength)
-        found.append(2.0 * int((good & bad).sum()) / max(1, int(good.sum()) + int(bad.sum())))
-    return float(np.mean(found))
+        organs = [(part, box) for part, box in pool[n].organs if part not in left_out]
+        part, box = organs[n % len(organs)]
+        truth, rng = padded(organ_truth(pool[n], part, box), 6), np.random.default_rng((n, part))
+        bad = degrade_mask(truth.array > 0.5, truth.spacing, rng, options.strength)
+        spoilt = truth.with_array(bad.astype(np.float32))
+        window = place_window(spoilt, learner.window, rng, coarse=False)
+        good, target = cut_target(truth, window), cut_target(spoilt, window)
+        if target.any() and good.any():
+            patch = Patch(cut(pool[n].pet, window)[0, 0], (target,), window.spacing, "organ")
+            talk = run_loop(learner, [patch], loop, [rng], 3)
+            mean = average_prediction([torch.sigmoid(v) for v in talk.logits])
+            label = rectify(talk.target, mean, constants.threshold, constants.direction)[0, 0] > 0.5
+            pairs.append([dice(target, good), dice(label, good)])
+    return [float(v) for v in np.mean(pairs, axis=0)]
+
+
+def dice(a: torch.Tensor, b: torch.Tensor) -> float:
+    return 2.0 * int((a & b).sum()) / max(1, int(a.sum()) + int(b.sum()))
 
 
 def table(results: dict[str, dict[int, Figures]]) -> str:
     """Mean and standard deviation over the seeds, as Markdown."""
-    heads = [f"{kind}, {c} click{'s' * (c > 1)}" for kind in ("seen", "unseen") for c in CLICKS]
-    lines = ["| strategy | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    columns = [(kind, n, f"{kind}, {c} click{'s' * (c > 1)}") for kind in ("seen", "unseen")
+               for n, c in enumerate(CLICKS)]  # fmt: skip
+    columns += [("labels", 0, "given"), ("labels", 1, "rectified")]
+    lines = ["| strategy | " + " | ".join(c[2] for c in columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for strategy, runs in results.items():
         cells = []
-        for kind in ("seen", "unseen") if runs else ():
-            values = np.array([run[kind] for run in runs.values()])
-            for column in values.T:
-                spread = f" ± {column.std(ddof=1):.3f}" if len(column) > 1 else ""
-                cells.append(f"{column.mean():.3f}{spread}")
+        for kind, n, _ in columns:
+            values = np.array([run[kind][n] for run in runs.values()])
+            spread = f" ± {values.std(ddof=1):.3f}" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.3f}{spread}" if len(values) else "–")
         lines.append(f"| {strategy} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -151,8 +173,6 @@ def main() -> None:
     for _ in build_pool(options.pool / "validation", split["validation"], 16, 0):
         pass
     weights = start(options)
-    quality = label_quality(options)
-    print(f"degraded labels: DSC {quality:.3f} with the good ones", flush=True)
     names = [name.strip() for name in options.strategies.split(",")]
     jobs = [("start", 0), *((name, seed) for seed in range(options.seeds) for name in names)]
     results: dict[str, dict[int, Figures]] = {"start": {}, **{name: {} for name in names}}
@@ -162,7 +182,7 @@ def main() -> None:
             strategy, seed = running[done]
             results[strategy][seed] = done.result()
             print(f"{strategy}, seed {seed}: {results[strategy][seed]}", flush=True)
-            kept = {"options": vars(options), "label_quality": quality, "results": results}
+            kept = {"options": vars(options), "results": results}
             partial = options.output / "results.part"
             partial.write_text(json.dumps(kept, default=str, indent=1))
             os.replace(partial, options.output / "results.json")

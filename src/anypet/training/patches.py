@@ -171,12 +171,12 @@ def draw_patch(study: PoolStudy, rng: np.random.Generator, draw: Draw, number: i
 
 def _spoilt(truth: Volume, seed: tuple[int, int], strength: float) -> Volume:
     """A target with one fault, the same for the same seed."""
-    padded = _padded(truth, 6)
-    mask = degrade_mask(padded.array > 0.5, padded.spacing, np.random.default_rng(seed), strength)
-    return padded.with_array(mask.astype(np.float32))
+    roomy = padded(truth, 6)
+    mask = degrade_mask(roomy.array > 0.5, roomy.spacing, np.random.default_rng(seed), strength)
+    return roomy.with_array(mask.astype(np.float32))
 
 
-def _padded(volume: Volume, voxels: int) -> Volume:
+def padded(volume: Volume, voxels: int) -> Volume:
     """The volume with so many empty voxels around it."""
     moved = volume.affine.copy()
     moved[:3, 3] -= moved[:3, :3] @ np.full(3, voxels)
