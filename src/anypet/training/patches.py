@@ -88,7 +88,7 @@ def organ_truth(study: PoolStudy, part: int, box: tuple[slice, ...]) -> Volume:
 def object_truth(study: PoolStudy, n: int) -> Volume:
     """The study's object number n as an occupancy."""
     target = study.objects[n]
-    return _placed(target.occupancy.astype(np.float32), target.box, study.grid)
+    return _placed(np.asarray(target.occupancy, dtype=np.float32), target.box, study.grid)
 
 
 def _placed(array: npt.NDArray[Any], box: tuple[slice, ...], affine: FloatArray) -> Volume:

@@ -11,14 +11,14 @@ import numpy as np
 
 from anypet.clicks import bounding_box
 from anypet.evaluation.cases import Case
-from anypet.training.pool import PoolStudy, Target, read_study, write_study
+from anypet.training.pool import FORMAT, PoolStudy, Target, read_study, write_study
 
 # targets that may lie anywhere and either way round; organs may not
 _ANYWHERE = re.compile(r"lesion|tumou?r|gtv|metasta|node|cancer|carcinoma|lymphoma|sarcoma|label", re.I)
 
 
 def pooled_case(case: Case) -> PoolStudy:
-    """A case as a study to cut patches from; in half precision, a whole body is about 50 MB."""
+    """A case as a study to cut patches from; in half precision, a whole body is about 50 MB in memory."""
     scan = case.load()
     objects = []
     for name, mask in scan.targets.items():
@@ -37,8 +37,9 @@ def real_studies(cases: Iterable[Case], cache: Path | None = None) -> list[PoolS
 
     Args:
         cases: read one after the other.
-        cache: folder where they are kept in the pool's format, so that a thousand whole bodies need not fit
-            in memory; None keeps them in memory. A case is read anew if its name or files' times change.
+        cache: folder where they are kept, compressed as the pool is, so that a thousand whole bodies need
+            not fit in memory; None keeps them in memory. A case is read anew if its name or files' times
+            change.
     """
     studies = []
     for case in cases:
@@ -46,7 +47,8 @@ def real_studies(cases: Iterable[Case], cache: Path | None = None) -> list[PoolS
             study = pooled_case(case)
         else:
             cache.mkdir(parents=True, exist_ok=True)
-            path = cache / f"{hashlib.sha256(repr(case.identity).encode()).hexdigest()[:20]}.safetensors"
+            name = hashlib.sha256(repr((FORMAT, case.identity)).encode()).hexdigest()[:20]
+            path = cache / f"{name}.safetensors"
             if not path.exists():
                 write_study(path, pooled_case(case))
             study = read_study(path)
