@@ -10,7 +10,7 @@ from anypet import canvas as cv
 from anypet.models.base import Embedding
 from anypet.objects import Group, Patch, Tile, bounds
 from anypet.predict import EmbeddingCache, Policy, Predictor
-from anypet.prompts import Box, Point, Prompts, WindowPrompts
+from anypet.prompts import Box, Point, Prompts
 from anypet.volume import Volume
 from fakes import FakeModel, ball_scan, dice
 
@@ -96,38 +96,6 @@ def test_corrections_reuse_the_embedding() -> None:
     assert len(model.encoded) == encodes
     assert not second.mask.on_grid(scan.shape)[26, 20, 30]
     assert len(model.decoded[-1].points) == 2
-
-
-class Moody(FakeModel):
-    """Changes its mind everywhere when it is asked again."""
-
-    def __init__(self, change: float) -> None:
-        super().__init__()
-        self.change = change
-
-    def decode(
-        self, embedding: Embedding, prompts: WindowPrompts, previous_logits: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        again = len(prompts.points) > 1
-        return super().decode(embedding, prompts, previous_logits) + (self.change if again else 0.0)
-
-
-@pytest.mark.parametrize(("positive", "change"), [(True, -8.0), (False, 11.0)])
-def test_a_click_changes_nothing_that_it_did_not_ask_for(positive: bool, change: float) -> None:
-    scan = ball_scan()
-    first, second = Prompts((at(scan, 24, 20, 30),)), at(scan, 26, 20, 30, positive=positive)
-    masks = {}
-    for steady in (True, False):
-        predictor = Predictor(scan, Moody(change), Policy(steady=steady))
-        one = predictor.predict(first)
-        two = predictor.predict(Prompts((*first.points, second)), before=one)
-        masks[steady] = [p.mask.on_grid(scan.shape) for p in (one, two)]
-    before, after = masks[True]
-    lost, gained = before & ~after, after & ~before
-    assert not (lost if positive else gained).any()
-    before, after = masks[False]
-    lost, gained = before & ~after, after & ~before
-    assert (lost if positive else gained).sum() > 100
 
 
 def test_only_the_windows_that_hold_a_correction_are_decoded_again() -> None:

@@ -38,8 +38,6 @@ class Policy:
         max_windows: windows of one part of an object, at most.
         cache_bytes: memory for embeddings.
         floor: probabilities below are stored as 0.
-        steady: in a window that was decoded before, positive clicks take nothing away and negative ones add
-            nothing. What a network changes elsewhere in answer to a click is as often wrong as right.
     """
 
     coarse_mm: float = 6.5
@@ -49,7 +47,6 @@ class Policy:
     max_windows: int = 24
     cache_bytes: int = 512 * 2**20
     floor: float = 0.02
-    steady: bool = True
 
 
 def inside(index: FloatArray, shape: Sequence[int], rim: float = 0.0) -> bool:
@@ -128,21 +125,16 @@ class Planner:
         for n, group in enumerate(self.groups):
             if n in self.fresh:
                 continue
-            tiles = tuple(self._answer(group, tile, points) for tile in group.tiles)
+            tiles = tuple(
+                self.p.decode(
+                    group, tile, self.prompts, torch.from_numpy(tile.logits.astype(np.float32))[None, None]
+                )
+                if any(self._sees(group, tile, point.mm) for point in points)
+                else tile
+                for tile in group.tiles
+            )
             if any(a is not b for a, b in zip(tiles, group.tiles, strict=True)):
                 self.groups[n] = self._grow(replace(group, tiles=tiles))
-
-    def _answer(self, group: Group, tile: Tile, points: Sequence[Point]) -> Tile:
-        """A window decoded again with its own logits, if new points lie in it; else the same tile."""
-        signs = {point.positive for point in points if self._sees(group, tile, point.mm)}
-        if not signs:
-            return tile
-        previous = torch.from_numpy(tile.logits.astype(np.float32))[None, None]
-        new = self.p.decode(group, tile, self.prompts, previous)
-        if not self.policy.steady or len(signs) > 1 or new.logits.shape != tile.logits.shape:
-            return new
-        keep = np.maximum if signs == {True} else np.minimum
-        return replace(new, logits=keep(tile.logits, new.logits))
 
     def _reach(self, mm: Triple) -> None:
         """A positive click outside: a wider window, a further window of a group, or a group of its own."""
