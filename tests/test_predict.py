@@ -28,18 +28,6 @@ def test_first_look_is_coarse_and_the_second_as_close_as_the_scan_allows() -> No
     assert dice(result.mask.on_grid(scan.shape), scan.array > 4) > 0.95
 
 
-def test_the_second_look_compares_with_the_object_not_with_a_noisy_click() -> None:
-    scan = ball_scan()
-    noisy = scan.array.copy()
-    noisy[24, 20, 30] = 10.0  # the click's voxel, 25 % above the ball
-    predictor = Predictor(scan.with_array(noisy), FakeModel())
-    (group,) = predictor.predict(Prompts((at(scan, 24, 20, 30),))).groups
-    assert group.anchor_suv == pytest.approx(8.0, rel=0.02)
-    small = ball_scan(radii_mm=(9.0, 9.0, 9.0))
-    (group,) = Predictor(small, FakeModel()).predict(Prompts((at(small, 24, 20, 30),))).groups
-    assert group.anchor_suv == float(small.array[24, 20, 30])  # too small to have an inside
-
-
 def test_an_object_that_fills_the_first_window_is_not_looked_at_again() -> None:
     scan, model = ball_scan((60, 60, 60), (4, 4, 4), (30, 30, 30), (55, 55, 55)), FakeModel()
     Predictor(scan, model, Policy(coarse_mm=5.0)).predict(Prompts((at(scan, 30, 30, 30),)))

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import edt
 import numpy as np
 import torch
 
@@ -20,12 +19,10 @@ from anypet.locate import anchor_of, inside_scan
 from anypet.objects import Group, Patch, Tile, Triple
 from anypet.prompts import Point, Prompts
 from anypet.volume import FloatArray
-from anypet.windows import Window, cut
+from anypet.windows import Window
 
 if TYPE_CHECKING:
     from anypet.predict import Predictor
-
-LEAST_CORE = 8  # voxels of an object's inner half that speak for its uptake
 
 
 @dataclass(frozen=True)
@@ -101,11 +98,10 @@ class Planner:
         if p.finest >= p.coarsest:
             return self._grow(group)
         canvas, part = self._part(group)
-        again = replace(group, anchor_suv=self._typical_suv(canvas, part, suv), tiles=())
         if spacing < p.coarsest and cv.open_cells(canvas, group, part, self.volume):
             low, high = self._extent(canvas, part, point)
             centre = self._centre(low, high, point, p.coarsest)
-            group = self._single(replace(again, centre_mm=centre, spacing=p.coarsest), [canvas])
+            group = self._single(replace(group, centre_mm=centre, spacing=p.coarsest, tiles=()), [canvas])
             canvas, part = self._part(group)
             if cv.open_cells(canvas, group, part, self.volume):
                 return self._grow(group)
@@ -113,22 +109,11 @@ class Planner:
         fine = float(np.clip(self._fit(low, high), p.finest, p.coarsest))
         if fine < (1 - policy.change) * group.spacing:
             centre = self._centre(low, high, point, fine)
-            closer = self._single(replace(again, centre_mm=centre, spacing=fine), [canvas])
+            closer = self._single(replace(group, centre_mm=centre, spacing=fine, tiles=()), [canvas])
             # a closer look that loses the object is not to be trusted over one that saw it
             if self._part(closer)[1].any() or not part.any():
                 group = closer
         return self._grow(group)
-
-    def _typical_suv(self, canvas: cv.Canvas, part: cv.BoolArray, clicked: float) -> float:
-        """SUV of what the first look found, less noisy than the click's: the median of its inner half.
-
-        The SUV under the click where the object is too small to have an inside at this spacing.
-        """
-        depth = edt.edt(np.ascontiguousarray(part))
-        core = depth >= max(2.0, 0.5 * float(depth.max()))  # not the rim, where SUVs are mixed
-        if np.count_nonzero(core) < LEAST_CORE:
-            return clicked
-        return float(np.median(cut(self.volume, canvas.window)[0, 0].numpy()[core]))
 
     # -- corrections -----------------------------------------------------------------------------------------
 
