@@ -2,7 +2,7 @@
 
 Each evaluation is the folder that `anypet evaluate -o FOLDER` wrote. A row of the table is a kind of target,
 left and right organs together, with the DSC after so many clicks and its 95 % bootstrap interval over
-patients.
+patients; n counts targets, of each evaluation where they differ. The mean over six organs has no interval.
 
     python benchmarks/tables.py default=results/test lesion=results/lesion --clicks 1,3,5
 """
@@ -68,8 +68,11 @@ def table(evaluations: dict[str, Kinds], clicks: Sequence[int]) -> str:
     if set(SIX) <= set(names):
         groups["mean of the six organs"] = SIX
     for title, members in groups.items():
-        rows = [r for kinds in evaluations.values() for name in members for r in kinds.get(name, [])]
-        count = len({(r.case, r.target) for r in rows})
+        counts = [
+            len({(r.case, r.target) for name in members for r in kinds.get(name, [])})
+            for kinds in evaluations.values()
+        ]
+        count = " / ".join(str(n) for n in (counts if len(set(counts)) > 1 else counts[:1]))
         cells = [cell(kinds, members, click) for kinds in evaluations.values() for click in clicks]
         lines.append(f"| {title} | {count} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -9,6 +9,8 @@ from importlib import resources
 import pytest
 
 import anypet
+from anypet.models.registry import available
+from anypet.models.weights import sha256
 
 
 def test_importing_does_not_import_torch():
@@ -36,8 +38,14 @@ def test_package_holds_types_settings_and_weights():
         "splits/sts.json",
         "weights/default.safetensors",
         "weights/default.md",
+        "weights/default-lesion.md",
     ):
         assert (home / part).is_file(), part
+    packaged = [entry for entry in available() if entry.packaged]
+    assert [entry.name for entry in packaged] == ["default", "default-lesion"]
+    for entry in packaged:
+        assert entry.ready
+        assert entry.sha256 == sha256(entry.file)
 
 
 def test_command_line_lists_its_commands():

@@ -10,7 +10,14 @@ import pytest
 
 from anypet.errors import AnyPETError
 from anypet.evaluation.cases import Case, Scan
-from anypet.evaluation.protocol import Settings, System, first_click_rng, number_of_clicks, run_case
+from anypet.evaluation.protocol import (
+    Settings,
+    System,
+    chosen_targets,
+    first_click_rng,
+    number_of_clicks,
+    run_case,
+)
 from anypet.evaluation.run import BEST_FIXED, evaluate_cases
 from anypet.volume import Volume
 
@@ -83,6 +90,16 @@ def test_a_run_that_becomes_perfect_keeps_its_values_to_the_end() -> None:
         assert set(run[1].values) == {"dsc"}
         assert run[2].values["nsd"] == 1.0
         assert run[4].values["tlg_error"] == 0.0
+
+
+def test_lesions_include_small_ones() -> None:
+    mask = np.ones((2, 2, 2), dtype=bool)
+    scan = Scan(Volume(mask.astype(np.float32), np.eye(4), "SUVbw"), {
+        "liver": mask, "lesion 1": mask, "small lesion 2": mask,
+    })  # fmt: skip
+    assert chosen_targets(scan, Settings(targets=frozenset({"lesion"}))) == ["lesion 1", "small lesion 2"]
+    assert chosen_targets(scan, Settings(targets=frozenset({"small lesion"}))) == ["small lesion 2"]
+    assert len(chosen_targets(scan, Settings())) == 3
 
 
 def test_first_clicks_are_shared_by_systems_and_do_not_depend_on_company() -> None:

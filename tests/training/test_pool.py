@@ -46,22 +46,25 @@ def bits(found: PoolStudy) -> list[object]:
 
 
 def test_pool_is_built_once_and_what_is_stale_again(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    stale, good = (tmp_path / f"study-0-0000{n}.safetensors" for n in range(2))
+    stale, good, short = (tmp_path / f"study-0-0000{n}.safetensors" for n in range(3))
     write_study(stale, study(), "of another simulator")
+    write_study(short, study(), fingerprint())
+    short.write_bytes(short.read_bytes()[:-100])
     write_study(good, study(), fingerprint())
     before = good.stat().st_mtime_ns
     with caplog.at_level(logging.WARNING):
-        assert list(build_pool(tmp_path, [], 2, 0, workers=1)) == [2]
-    assert "1 of 2 studies" in caplog.text
+        assert list(build_pool(tmp_path, [], 3, 0, workers=2)) == [2, 3]
+    assert "2 of 3 studies" in caplog.text
     assert good.stat().st_mtime_ns == before
     assert read_study(stale).shape != study().shape
+    assert read_study(short).shape != study().shape
     caplog.clear()
     stamp = stale.stat().st_mtime_ns
-    assert list(build_pool(tmp_path, [], 2, 0, workers=1)) == [2]
+    assert list(build_pool(tmp_path, [], 3, 0, workers=1)) == [3]
     assert stale.stat().st_mtime_ns == stamp
     assert not caplog.text
     pool = Pool(tmp_path)
-    assert len(pool) == 2
+    assert len(pool) == 3
     assert pool[0] is pool[0]
 
 

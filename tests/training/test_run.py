@@ -169,6 +169,7 @@ def test_learning_rate_warms_up_and_falls():
     assert learning_rate(settings, 0.0, 99) == pytest.approx(1.0)
     assert learning_rate(settings, 0.5, 500) == pytest.approx(0.505)
     assert learning_rate(settings, 1.0, 500) == pytest.approx(0.01)
+    assert learning_rate(settings, 0.5, 10) == pytest.approx(0.505)  # of a run of 20 steps
 
 
 def test_the_papers_schedule():

@@ -186,6 +186,6 @@ def _validation(
         sources = anatomy_split(sorted((folder / "anatomy").glob("*.nii.gz"))) if folder else {}
         for _ in build_pool(pool / "validation", sources.get("validation", []), 8, 0, workers):
             pass
-        found = Pool(pool / "validation")
+        found = Pool(pool / "validation", 0, 8)
         studies = [found[n] for n in range(len(found))]
     return Validation(studies, Draw(settings.window, settings.organ_share, 1, spacing=spacing))

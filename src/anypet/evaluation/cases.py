@@ -194,6 +194,8 @@ def simulated_cases(
 ) -> list[Case]:
     """Simulated scans of real anatomies: organs by name, and lesions "lesion 1", "small lesion 2", ...
 
+    A lesion below 2 mL (`SMALL_ML`) is a small lesion, a kind of its own.
+
     Args:
         data_dir: the folder that holds anatomy/; by default the one that ANYPET_DATA names.
         split: part of the anatomies, divided by patient; None for all.

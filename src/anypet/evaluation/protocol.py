@@ -138,8 +138,11 @@ def run_case(case: Case, systems: Iterable[System], settings: Settings) -> list[
 
 
 def chosen_targets(scan: Scan, settings: Settings) -> list[str]:
-    """The names of the scan's targets that the settings ask for."""
-    return [name for name in scan.targets if not settings.targets or kind_of(name) in settings.targets]
+    """The names of the scan's targets that the settings ask for; "lesion" asks for small ones too."""
+    wanted = settings.targets
+    if "lesion" in wanted:
+        wanted |= {"small lesion"}
+    return [name for name in scan.targets if not wanted or kind_of(name) in wanted]
 
 
 def run_target(

@@ -93,7 +93,7 @@ _KNOWN = (
     Entry(
         "default-lesion",
         "compact",
-        "AnyPET compact, packaged: fine-tuned on lesions, small ones above all",
+        "AnyPET compact, packaged: fine-tuned on lesions",
         "Apache-2.0",
         packaged=True,
     ),

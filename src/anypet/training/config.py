@@ -30,8 +30,8 @@ class Settings(pydantic.BaseModel):
             to the bit from run to run.
         learning_rate, weight_decay, gradient_clip, ema: the optimiser (AdamW); ema 0 exports the last
             weights.
-        schedule: "cosine" over the budget after 100 steps of warm-up, or "steps": the rate is multiplied by
-            `gamma` at each of `milestones`, in epochs of `epochs`, which the budget stands for.
+        schedule: "cosine" over the budget after 100 steps of warm-up at most, or "steps": the rate is
+            multiplied by `gamma` at each of `milestones`, in epochs of `epochs`, which the budget stands for.
         clicks: most prompts in the loop of Algorithm 1 of the SegAnyPET paper.
         once_share: passes of the loop with one prompt only; the others have 1 to `clicks`.
         gradient_clicks: "all" as in the paper, or "last": only the last click of the loop, whose length is

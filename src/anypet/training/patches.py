@@ -135,7 +135,7 @@ def draw_patch(study: PoolStudy, rng: np.random.Generator, draw: Draw, number: i
     def truth_of(value: int) -> Volume:
         is_object = value >= LESION
         truth = object_truth(study, value - LESION) if is_object else organ_truth(study, value, organs[value])
-        return truth if draw.spoil is None else _spoilt(truth, (number, value), draw.spoil)
+        return truth if draw.spoil is None else spoilt(truth, (number, value), draw.spoil)
 
     truth = truth_of(first)
     window = place_window(truth, draw.size, rng, coarse=rng.random() < 0.4, spacing=draw.spacing)
@@ -152,9 +152,9 @@ def draw_patch(study: PoolStudy, rng: np.random.Generator, draw: Draw, number: i
         if int(mask.sum()) >= LEAST_VOXELS:
             masks.append(mask)
             chosen.append(value)
-    spoilt = draw.spoil is not None
+    bad = draw.spoil is not None
     parts = None
-    if study.parts is not None and not spoilt:
+    if study.parts is not None and not bad:
         parts = seen.clamp_max(LESION)
         for part in draw.left_out:
             parts = parts.masked_fill(parts == part, UNKNOWN)
@@ -165,18 +165,18 @@ def draw_patch(study: PoolStudy, rng: np.random.Generator, draw: Draw, number: i
         study.kind if study.kind == "real" else "organ" if is_organ else "lesion",
         parts,
         mirror=all(v >= LESION and study.objects[v - LESION].mirror for v in chosen),
-        high_quality=study.high_quality and not spoilt,
+        high_quality=study.high_quality and not bad,
     )
 
 
-def _spoilt(truth: Volume, seed: tuple[int, int], strength: float) -> Volume:
+def spoilt(truth: Volume, seed: tuple[int, int], strength: float) -> Volume:
     """A target with one fault, the same for the same seed."""
-    roomy = padded(truth, 6)
+    roomy = _padded(truth, 6)
     mask = degrade_mask(roomy.array > 0.5, roomy.spacing, np.random.default_rng(seed), strength)
     return roomy.with_array(mask.astype(np.float32))
 
 
-def padded(volume: Volume, voxels: int) -> Volume:
+def _padded(volume: Volume, voxels: int) -> Volume:
     """The volume with so many empty voxels around it."""
     moved = volume.affine.copy()
     moved[:3, 3] -= moved[:3, :3] @ np.full(3, voxels)

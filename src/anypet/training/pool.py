@@ -118,11 +118,11 @@ def pooled(study: Study) -> PoolStudy:
 def fingerprint() -> str:
     """Of all that a simulated study comes from beside its anatomy and seed: 20 hexadecimal digits.
 
-    The source text of `anypet.simulate` counts, comments and all, so that nothing can be forgotten; so do
-    the parts and the format of the files.
+    The source text of `anypet.simulate` and of this file counts, comments and all; so do the parts. What
+    they use of other rooms (`anypet.components`, `anypet.clicks`) does not.
     """
     digest = hashlib.sha256(repr((FORMAT, PARTS, PART_OF_TISSUE)).encode())
-    for file in sorted(Path(organs.__file__).parent.glob("*.py")):
+    for file in (*sorted(Path(organs.__file__).parent.glob("*.py")), Path(__file__)):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:20]
 
@@ -212,12 +212,12 @@ def _is_current(path: Path) -> bool:
         return False
 
 
-def _one(job: tuple[Path | None, int, Path]) -> str | None:
-    source, seed, path = job
+def _one(job: tuple[Path | None, int, Path, str]) -> str | None:
+    source, seed, path, simulation = job
     torch.set_num_threads(1)
     try:
         anatomy: Anatomy = load_anatomy(source) if source else analytic_anatomy(seed)
-        write_study(path, pooled(simulate(anatomy, seed, scanner_grid=True)), fingerprint())
+        write_study(path, pooled(simulate(anatomy, seed, scanner_grid=True)), simulation)
         return None
     except Exception as error:  # one bad anatomy must not end a run of hundreds; it is reported
         path.unlink(missing_ok=True)  # a stale study must not stay in the pool
@@ -227,7 +227,7 @@ def _one(job: tuple[Path | None, int, Path]) -> str | None:
 def build_pool(folder: Path, sources: list[Path], studies: int, seed: int, workers: int = 2) -> Iterator[int]:
     """Simulates the studies that are not in the folder yet; yields the number done after each.
 
-    Studies of another simulator (see `fingerprint`) or format, and damaged ones, are simulated again.
+    Studies of another simulator (see `fingerprint`) or format, and those cut short, are simulated again.
     `sources` are label maps, drawn in a shuffled order, again and again with other seeds; without any, the
     analytic anatomy is used.
     """
@@ -238,10 +238,10 @@ def build_pool(folder: Path, sources: list[Path], studies: int, seed: int, worke
         path = folder / f"study-{seed}-{n:05d}.safetensors"
         source = sources[order[n % len(order)]] if len(order) else None
         if not _is_current(path):
-            jobs.append((source, seed * 100_003 + n, path))
+            jobs.append((source, seed * 100_003 + n, path, fingerprint()))
             stale += path.exists()
     if stale:
-        text = "%s: %d of %d studies are damaged or of another version's simulator, and are simulated again"
+        text = "%s: %d of %d studies are cut short or of another version's simulator, and are simulated again"
         log.warning(text, folder, stale, studies)
     done = studies - len(jobs)
     if not jobs:

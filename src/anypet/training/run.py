@@ -65,13 +65,14 @@ class Budget:
 def learning_rate(settings: Settings, share: float, step: int) -> float:
     """The rate of a step when `share` of the budget is spent.
 
-    "cosine": 100 steps of warm-up, then a cosine to 1 %. "steps": times `gamma` at each milestone, as the
-    SegAnyPET paper's MultiStepLR, with the budget as its 200 epochs.
+    "cosine": 100 steps of warm-up, or a twentieth of the budget if that is less, then a cosine to 1 %.
+    "steps": times `gamma` at each milestone, as the SegAnyPET paper's MultiStepLR, with the budget as its
+    200 epochs.
     """
     if settings.schedule == "steps":
         passed = sum(share * settings.epochs >= milestone for milestone in settings.milestones)
         return settings.learning_rate * settings.gamma**passed
-    warm = min(1.0, (step + 1) / 100)
+    warm = min(1.0, max((step + 1) / 100, share / 0.05))
     return settings.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
