@@ -70,6 +70,6 @@ class Packed:
     def __eq__(self, other: object) -> bool:
         raise TypeError("compare a box of it, or np.asarray(it): as an object it equals no value")
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         whole = self[(slice(None),) * self.ndim]
         return whole if dtype is None else whole.astype(dtype, copy=False)
