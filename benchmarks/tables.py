@@ -60,8 +60,8 @@ def cell(kinds: Kinds, names: Sequence[str], click: int) -> str:
 
 
 def table(evaluations: dict[str, Kinds], clicks: Sequence[int]) -> str:
-    """Markdown: a line a kind of target, a column an evaluation and a number of clicks."""
-    names = sorted({name for kinds in evaluations.values() for name in kinds})
+    """Markdown: a line a kind of target of the first evaluation, a column an evaluation and a click count."""
+    names = sorted(next(iter(evaluations.values())))
     heads = [f"{name}, {c} click{'s' * (c > 1)}" for name in evaluations for c in clicks]
     lines = ["| target | n | " + " | ".join(heads) + " |", "|---" * (len(heads) + 2) + "|"]
     groups: dict[str, tuple[str, ...]] = {name: (name,) for name in names}
