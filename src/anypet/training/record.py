@@ -33,8 +33,8 @@ ROW_EVERY = 25
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name first."""
-    partial = path.with_name(path.name + ".part")
+    """Writes a file under a temporary name first, one of this process's own: several may write the same."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     partial.write_text(text)
     os.replace(partial, path)
 
