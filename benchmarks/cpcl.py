@@ -59,6 +59,7 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pool", type=Path, default=Path("pool"))
+    parser.add_argument("--pool-seed", type=int, default=0, help="of the studies in the pool")
     parser.add_argument("--data", type=Path, help="folder with anatomy/ (else ANYPET_DATA)")
     parser.add_argument("--studies", type=int, default=240)
     parser.add_argument("--high", type=int, default=40, help="studies with good labels")
@@ -70,7 +71,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
     parser.add_argument("--windows", type=int, default=96, help="test windows of each kind")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
-    parser.add_argument("--set", action="append", default=[], help="key=value of the strategies' settings")
+    parser.add_argument("--set", action="append", default=[], help="key=value of the settings of all runs")
     parser.add_argument("-o", "--output", type=Path, default=Path("ablation"))
     return parser.parse_args()
 
@@ -86,7 +87,8 @@ def settings_of(options: argparse.Namespace, **changes: object) -> Settings:
         "real_share": 0.0, "organ_share": 1.0, "parts_weight": 0.0, "left_out": unseen,
         "degrade_strength": options.strength,
     }  # fmt: skip
-    return load_settings("compact", **{**fixed, **changes})
+    own = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in options.set)}
+    return load_settings("compact", **{**fixed, **changes, **own})
 
 
 def start(options: argparse.Namespace) -> Path:
@@ -101,7 +103,7 @@ def start(options: argparse.Namespace) -> Path:
         if not same or steps != str(options.start_steps):
             raise AnyPETError(f"{folder} is of other options; choose another -o, or delete it")
         return weights
-    source = Mixture(Pool(options.pool, 0, options.high), [], settings)
+    source = Mixture(Pool(options.pool, options.pool_seed, options.high), [], settings)
     Run(folder, settings, make_learner(settings), source).train(Budget(steps=options.start_steps))
     return weights
 
@@ -130,12 +132,11 @@ def one(strategy: str, seed: int, options: argparse.Namespace, weights: Path) ->
         "studies": studies, "seed": seed, "gradient_clicks": "all", "once_share": 0.0, "clicks": 3,
         "learning_rate": 3e-4,
     }  # fmt: skip
-    own = {key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in options.set)}
-    settings = settings_of(options, **{**changes, **own})
+    settings = settings_of(options, **changes)
     folder = options.output / f"{strategy}-{seed}"
     if (folder / "log.csv").exists():
         raise AnyPETError(f"{folder} holds a run already; choose another -o, or delete it")
-    learner, pool = make_learner(settings, weights), Pool(options.pool, 0, studies)
+    learner, pool = make_learner(settings, weights), Pool(options.pool, options.pool_seed, studies)
     run = Run(folder, settings, learner, Mixture(pool, [], settings))
     if strategy != "start":
         run.train(Budget(steps=options.steps))
@@ -145,7 +146,7 @@ def one(strategy: str, seed: int, options: argparse.Namespace, weights: Path) ->
         means = look.curves(learner, run.average, max(CLICKS)).mean(0)
         found[kind] = [float(means[c - 1]) for c in CLICKS]
     with swapped(learner, run.average):
-        everything = Pool(options.pool, 0, options.studies)
+        everything = Pool(options.pool, options.pool_seed, options.studies)
         found["labels"] = label_quality(learner, everything, settings, options)
     return found
 
@@ -198,7 +199,7 @@ def main() -> None:
     options = arguments()
     options.output.mkdir(parents=True, exist_ok=True)
     split = anatomy_split(sorted((data_folder(options.data) / "anatomy").glob("*.nii.gz")))
-    for _ in build_pool(options.pool, split["train"], options.studies, 0):
+    for _ in build_pool(options.pool, split["train"], options.studies, options.pool_seed):
         pass
     for _ in build_pool(options.pool / "test", split["test"], TEST_STUDIES, 0):
         pass
