@@ -11,12 +11,13 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from anypet.cli.train_lesions import lesion_run
 from anypet.errors import AnyPETError
 
 
 def train(
     settings: Annotated[
-        str, typer.Argument(help="Packaged settings (compact, compact-lesion, segany-vit-b) or a .yaml file.")
+        str, typer.Argument(help="Packaged (compact, compact-lesion, lesions-compact, ...) or a .yaml file.")
     ] = "compact",
     minutes: Annotated[float, typer.Option(help="Time budget; earlier, resumed time counts.")] = 60.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps, in place of minutes.")] = None,
@@ -46,43 +47,27 @@ def train(
     device: Annotated[str, typer.Option(help="cpu, cuda, mps.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Threads of the training itself (0 = torch's choice).")] = 0,
 ) -> None:
-    """Trains the compact network on simulated PET, and on real training patients where they are at hand."""
+    """Trains a network on simulated PET, and on real training patients where they are at hand."""
     import torch
 
-    from anypet.training.config import load_settings
+    from anypet.training.config import Settings, load_any
     from anypet.training.distributed import join_world
-    from anypet.training.learners import make_learner
-    from anypet.training.pool import Pool
-    from anypet.training.run import Budget, Run
-    from anypet.training.sources import Mixture
+    from anypet.training.run import Budget
 
     console = Console(stderr=True)
     overrides = _overrides(change)
-    chosen = load_settings(settings, **overrides, seed=seed)
+    chosen = load_any(settings, **overrides, seed=seed)
     if threads:
         torch.set_num_threads(threads)
     if (output / "checkpoint.pt").exists() and not resume:
         raise AnyPETError(f"{output} holds a run already; add --resume to go on, or choose another -o")
     world = join_world(device)
-    learner = make_learner(chosen, start)
-    own = data if data is not None and data.suffix.lower() in (".csv", ".json") else None
-    if own is not None and "real_share" not in overrides:
-        chosen = chosen.model_copy(update={"real_share": 1.0})  # one's own cases alone
-    folder = _data(None if own else data, console, quiet=own is not None)
-    simulated = Pool(pool, chosen.seed, chosen.studies)
-    if chosen.real_share < 1:
-        if world.leads:
-            _fill(pool, folder, chosen, workers, console)
-        world.wait()
-        simulated = Pool(pool, chosen.seed, chosen.studies)
-    real = _real_studies(own, folder, fold, chosen, pool / "cases")
-    source = Mixture(simulated, real, chosen, learner.spacing)
-    if world.leads:  # what it simulates or caches, the others find
-        validation = _validation(own, folder, chosen, learner.spacing, pool, workers)
-    world.wait()
-    if not world.leads:
-        validation = _validation(own, folder, chosen, learner.spacing, pool, workers)
-    run = Run(output, chosen, learner, source, device, world, validation)
+    if isinstance(chosen, Settings):
+        run = _promptable_run(
+            chosen, overrides, output, pool, data, start, fold, device, world, workers, console
+        )
+    else:
+        run = lesion_run(chosen, output, pool, data, start, device, world, workers, console)
     if resume:
         run.resume()
     budget = Budget(minutes if steps is None else math.inf, steps or math.inf)
@@ -102,6 +87,37 @@ def train(
             f"curve: {output / 'curve.png'}"
         )
     world.leave()
+
+
+def _promptable_run(
+    chosen: Any, overrides: dict[str, Any], output: Path, pool: Path, data: Path | None, start: str | None,
+    fold: int | None, device: str, world: Any, workers: int, console: Console,
+) -> Any:  # fmt: skip
+    """A run of a promptable network on simulated patches and real ones."""
+    from anypet.training.learners import make_learner
+    from anypet.training.pool import Pool
+    from anypet.training.run import Run
+    from anypet.training.sources import Mixture
+
+    learner = make_learner(chosen, start)
+    own = data if data is not None and data.suffix.lower() in (".csv", ".json") else None
+    if own is not None and "real_share" not in overrides:
+        chosen = chosen.model_copy(update={"real_share": 1.0})  # one's own cases alone
+    folder = _data(None if own else data, console, quiet=own is not None)
+    simulated = Pool(pool, chosen.seed, chosen.studies)
+    if chosen.real_share < 1:
+        if world.leads:
+            _fill(pool, folder, chosen, workers, console)
+        world.wait()
+        simulated = Pool(pool, chosen.seed, chosen.studies)
+    real = _real_studies(own, folder, fold, chosen, pool / "cases")
+    source = Mixture(simulated, real, chosen, learner.spacing)
+    if world.leads:  # what it simulates or caches, the others find
+        validation = _validation(own, folder, chosen, learner.spacing, pool, workers)
+    world.wait()
+    if not world.leads:
+        validation = _validation(own, folder, chosen, learner.spacing, pool, workers)
+    return Run(output, chosen, learner, source, device, world, validation)
 
 
 def _overrides(changes: list[str] | None) -> dict[str, Any]:

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 PACKAGED = Path(__file__).parents[1] / "weights"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
-# family -> one line; each is a package `anypet.models.<family>` with a function
-# `build(state_dict, metadata, device) -> PromptableModel`
+# family -> one line; each promptable one is a package `anypet.models.<family>` with a function
+# `build(state_dict, metadata, device) -> PromptableModel`, the others belong to `anypet.lesions`
+PROMPTABLE = ("compact", "segany")
 FAMILIES = {
     "compact": "AnyPET's own network, small enough for a laptop",
     "segany": "SegAnyPET / SAM-Med3D, a 3D vision transformer",
+    "lesions": "the two-headed residual-encoder U-Net of whole-body scans",
+    "tracer": "the discriminator of FDG and PSMA",
 }
 
 
@@ -97,6 +100,14 @@ _KNOWN = (
         "Apache-2.0",
         packaged=True,
     ),
+    Entry(
+        "lesions",
+        "lesions",
+        "whole-body lesions and organs of FDG and PSMA scans, packaged",
+        "Apache-2.0",
+        packaged=True,
+    ),
+    Entry("tracer", "tracer", "FDG or PSMA, from a projection, packaged", "Apache-2.0", packaged=True),
     Entry(
         "segany-vit-b",
         "segany",
@@ -180,6 +191,29 @@ def load_model(
     Raises:
         WeightsError: unknown name, no weights yet, a damaged file, or weights of another network.
     """
+    found = entry(name)
+    if found.family not in PROMPTABLE:
+        raise WeightsError(f"{name} takes no prompts; `anypet lesions` and find_lesions use it")
+    weights, state_dict, metadata = load_named(name, weights)
+    family = importlib.import_module(f"anypet.models.{found.family}")
+    try:
+        return family.build(state_dict, {**metadata, "name": name}, device)
+    except WeightsError as error:
+        raise WeightsError(f"{weights}: {error}") from error
+
+
+def load_named(
+    name: str, weights: str | Path | None = None
+) -> tuple[Path, dict[str, torch.Tensor], dict[str, str]]:
+    """The weights of a model: their file, tensors and metadata; those of a packaged model are verified.
+
+    Args:
+        name: of `available()`.
+        weights: a file to use instead of the registered one.
+
+    Raises:
+        WeightsError: unknown name, no weights yet, or a damaged file.
+    """
     from anypet.models.weights import load_weights, verify
 
     found = entry(name)
@@ -187,12 +221,7 @@ def load_model(
         weights = _ready_file(found)
         if found.sha256 is not None:
             verify(weights, found.sha256)
-    state_dict, metadata = load_weights(weights)
-    family = importlib.import_module(f"anypet.models.{found.family}")
-    try:
-        return family.build(state_dict, {**metadata, "name": name}, device)
-    except WeightsError as error:
-        raise WeightsError(f"{weights}: {error}") from error
+    return (Path(weights), *load_weights(weights))
 
 
 def add(

@@ -86,6 +86,16 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return {key: _as_float32(tensor) for key, tensor in _without_prefix(tensors).items()}, metadata
 
 
+def own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a module, each tensor once: under the first of its names."""
+    first: dict[tuple[int, int], str] = {}
+    found = {}
+    for key, tensor in module.state_dict().items():
+        if first.setdefault((tensor.data_ptr(), tensor.numel()), key) == key:
+            found[key] = tensor
+    return found
+
+
 def _as_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
@@ -200,18 +210,8 @@ def guess_family(state_dict: Mapping[str, Tensor]) -> str | None:
     return None
 
 
-def load_strictly(network: nn.Module, state_dict: Mapping[str, Tensor], family: str | None = None) -> None:
-    """Puts weights into a network if every key and shape fits.
-
-    Args:
-        network: it takes the tensors themselves, without a copy; it may have been made `uninitialised`.
-        state_dict: key -> tensor.
-        family: the network's own family, to tell when the weights are of another.
-
-    Raises:
-        WeightsError: names the keys that are missing, unexpected or of another shape.
-    """
-    wanted = network.state_dict()
+def check_fits(wanted: Mapping[str, Tensor], state_dict: Mapping[str, Tensor], family: str) -> None:
+    """Raises `WeightsError` unless keys and shapes are the same; it names those that are not."""
     missing = [key for key in wanted if key not in state_dict]
     unexpected = [key for key in state_dict if key not in wanted]
     shapes = [
@@ -224,7 +224,21 @@ def load_strictly(network: nn.Module, state_dict: Mapping[str, Tensor], family: 
     if said:
         other = guess_family(state_dict)
         hint = f"; the file looks like weights of {other}" if other and other != family else ""
-        raise WeightsError(f"the weights do not fit {family or type(network).__name__}: {said}{hint}")
+        raise WeightsError(f"the weights do not fit {family}: {said}{hint}")
+
+
+def load_strictly(network: nn.Module, state_dict: Mapping[str, Tensor], family: str | None = None) -> None:
+    """Puts weights into a network if every key and shape fits.
+
+    Args:
+        network: it takes the tensors themselves, without a copy; it may have been made `uninitialised`.
+        state_dict: key -> tensor.
+        family: the network's own family, to tell when the weights are of another.
+
+    Raises:
+        WeightsError: names the keys that are missing, unexpected or of another shape.
+    """
+    check_fits(network.state_dict(), state_dict, family or type(network).__name__)
     network.load_state_dict(dict(state_dict), strict=True, assign=True)
 
 

@@ -10,28 +10,115 @@ import pydantic
 import yaml
 
 from anypet.errors import AnyPETError
+from anypet.lesions.config import CONFIGS, NetConfig
 from anypet.models.compact.network import CompactConfig
 from anypet.training.cpcl import CPCL
 
 
-class Settings(pydantic.BaseModel):
-    """One training run.
+class RunSettings(pydantic.BaseModel):
+    """What every training run is told.
 
     Args:
-        family: "compact" or "segany", the network to train.
+        family: which network is trained.
         name: name written into the weights.
-        widths, blocks, window: sizes of the compact network (see `CompactConfig`).
         studies: simulated studies in the pool.
-        real_share: share of the patches that are real PET (training patients only).
-        organ_share: share of simulated patches whose first target is an organ.
-        targets: targets that are asked about in one window, at most.
         batch: windows of a micro-batch, over all processes; accumulate: micro-batches of one optimiser step.
         half: bfloat16 in the network while training, where the processor has it: twice as fast, but not equal
             to the bit from run to run.
-        learning_rate, weight_decay, gradient_clip, ema: the optimiser (AdamW); ema 0 exports the last
-            weights.
-        schedule: "cosine" over the budget after 100 steps of warm-up at most, or "steps": the rate is
-            multiplied by `gamma` at each of `milestones`, in epochs of `epochs`, which the budget stands for.
+        optimiser: "adamw", or "sgd" with Nesterov's momentum of 0.99 as nnU-Net trains.
+        learning_rate, weight_decay, gradient_clip, ema: of the optimiser; ema 0 exports the last weights.
+        schedule: "cosine" over the budget after 100 steps of warm-up at most; "poly": nnU-Net's
+            (1 - share)^0.9; or "steps": the rate is multiplied by `gamma` at each of `milestones`, in epochs
+            of `epochs`, which the budget stands for.
+        validate_every: steps between looks at the validation windows (0: never); the best weights are kept.
+        patience: looks without a better one after which a run ends early (0: never).
+        seed: of everything random.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    family: str
+    name: str = "default"
+    studies: int = pydantic.Field(240, ge=1)
+    batch: int = pydantic.Field(4, ge=1)
+    accumulate: int = pydantic.Field(1, ge=1)
+    half: bool = True
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    weight_decay: float = pydantic.Field(0.01, ge=0)
+    gradient_clip: float = pydantic.Field(1.0, gt=0)
+    ema: float = pydantic.Field(0.998, ge=0, lt=1)
+    schedule: Literal["cosine", "poly", "steps"] = "cosine"
+    epochs: int = pydantic.Field(200, ge=1)
+    milestones: tuple[int, ...] = (120, 180)
+    gamma: float = pydantic.Field(0.1, gt=0, le=1)
+    validate_every: int = pydantic.Field(0, ge=0)
+    patience: int = pydantic.Field(0, ge=0)
+    seed: int = pydantic.Field(0, ge=0)
+
+
+class ScanSettings(RunSettings):
+    """A run on simulated whole-body scans; of the tracer discriminator if nothing else is said.
+
+    Args:
+        tracers: of the scans, as often as the anatomies are of patients with them.
+        empty_share: share of the scans without any lesion.
+    """
+
+    family: Literal["tracer", "lesions"] = "tracer"
+    name: str = "tracer"
+    tracers: tuple[Literal["FDG", "PSMA"], ...] = ("FDG", "PSMA")
+    empty_share: float = pydantic.Field(0.2, ge=0, lt=1)
+
+
+class LesionSettings(ScanSettings):
+    """One training run of the two-headed lesion network.
+
+    Args:
+        preset: sizes, one of `anypet.lesions.config.CONFIGS`.
+        patch: voxels along a side of what is cut from a scan; 0 takes the preset's.
+        lesion_share: share of the patches cut around a lesion; the others lie anywhere in the body.
+        ct_share: share of the patches that come with their CT.
+        tracer_share: share of the patches that are told their tracer.
+        clicks: most clicks of each kind on a scan; each patch draws how many between 0 and this.
+        click_map: "gaussian", the paper's, or "distance".
+        sigma_mm: of the Gaussians of tumour and of background clicks, or the range of the distances.
+        organ_weight: of the organ head's loss beside the lesion head's.
+        misalign_share: share of the patches whose CT is turned and shifted against the PET.
+    """
+
+    family: Literal["lesions"] = "lesions"
+    name: str = "lesions"
+    preset: Literal["compact", "large"] = "compact"
+    patch: int = pydantic.Field(0, ge=0)
+    lesion_share: float = pydantic.Field(0.6, ge=0, le=1)
+    ct_share: float = pydantic.Field(0.5, ge=0, le=1)
+    tracer_share: float = pydantic.Field(0.8, ge=0, le=1)
+    clicks: int = pydantic.Field(10, ge=0)
+    click_map: Literal["gaussian", "distance"] = "gaussian"
+    sigma_mm: tuple[float, float] = (8.0, 12.0)
+    organ_weight: float = pydantic.Field(1.0, ge=0)
+    misalign_share: float = pydantic.Field(0.2, ge=0, le=1)
+
+    @property
+    def network(self) -> NetConfig:
+        return CONFIGS[self.preset]
+
+    @property
+    def side(self) -> int:
+        """Voxels along a side of a patch."""
+        return self.patch or self.network.patch
+
+
+class Settings(RunSettings):
+    """One training run of a promptable network.
+
+    Args:
+        family: "compact" or "segany", the network to train.
+        widths, blocks, window: sizes of the compact network (see `CompactConfig`).
+        real_share: share of the patches that are real PET (training patients only).
+        organ_share: share of simulated patches whose first target is an organ.
+        targets: targets that are asked about in one window, at most.
         clicks: most prompts in the loop of Algorithm 1 of the SegAnyPET paper.
         once_share: passes of the loop with one prompt only; the others have 1 to `clicks`.
         gradient_clicks: "all" as in the paper, or "last": only the last click of the loop, whose length is
@@ -49,33 +136,15 @@ class Settings(pydantic.BaseModel):
         low_share: share of the pool's studies, its last ones, whose labels are degraded; degrade_strength:
             how badly.
         left_out: names of organs that are never a target.
-        validate_every: steps between looks at the validation windows (0: never); the best weights are kept.
-        patience: looks without a better one after which a run ends early (0: never).
-        seed: of everything random.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
     family: Literal["compact", "segany"] = "compact"
-    name: str = "default"
     window: int = pydantic.Field(48, multiple_of=16, ge=32)
     widths: tuple[int, ...] = CompactConfig.widths
     blocks: tuple[int, ...] = CompactConfig.blocks
-    studies: int = pydantic.Field(240, ge=1)
     real_share: float = pydantic.Field(0.15, ge=0, le=1)
     organ_share: float = pydantic.Field(0.5, ge=0, le=1)
     targets: int = pydantic.Field(2, ge=1)
-    batch: int = pydantic.Field(4, ge=1)
-    accumulate: int = pydantic.Field(1, ge=1)
-    half: bool = True
-    learning_rate: float = pydantic.Field(1e-3, gt=0)
-    weight_decay: float = pydantic.Field(0.01, ge=0)
-    gradient_clip: float = pydantic.Field(1.0, gt=0)
-    ema: float = pydantic.Field(0.998, ge=0, lt=1)
-    schedule: Literal["cosine", "steps"] = "cosine"
-    epochs: int = pydantic.Field(200, ge=1)
-    milestones: tuple[int, ...] = (120, 180)
-    gamma: float = pydantic.Field(0.1, gt=0, le=1)
     clicks: int = pydantic.Field(4, ge=1)
     once_share: float = pydantic.Field(0.4, ge=0, le=1)
     gradient_clicks: Literal["all", "last"] = "last"
@@ -97,9 +166,6 @@ class Settings(pydantic.BaseModel):
     low_share: float = pydantic.Field(0.0, ge=0, le=1)
     degrade_strength: float = pydantic.Field(0.5, gt=0, le=1)
     left_out: tuple[str, ...] = ()
-    validate_every: int = pydantic.Field(0, ge=0)
-    patience: int = pydantic.Field(0, ge=0)
-    seed: int = pydantic.Field(0, ge=0)
 
     @pydantic.model_validator(mode="after")
     def _fits(self) -> Settings:
@@ -128,6 +194,18 @@ class Settings(pydantic.BaseModel):
 
 
 def load_settings(source: str | Path, **overrides: object) -> Settings:
+    """Settings of a promptable network, see `load_any`.
+
+    Raises:
+        AnyPETError: as `load_any`, or they are of a lesion network.
+    """
+    found = load_any(source, **overrides)
+    if not isinstance(found, Settings):
+        raise AnyPETError(f"settings {source} are of family {found.family}, not of a promptable network")
+    return found
+
+
+def load_any(source: str | Path, **overrides: object) -> Settings | ScanSettings:
     """Settings from a YAML file, or from a packaged one by its name ("compact").
 
     A file may name another under `inherits` (a packaged name, or a path from where it lies); its own keys
@@ -138,7 +216,9 @@ def load_settings(source: str | Path, **overrides: object) -> Settings:
     """
     try:
         fields = _fields(source, ())
-        return Settings(**{**fields, **{k: v for k, v in overrides.items() if v is not None}})
+        fields |= {k: v for k, v in overrides.items() if v is not None}
+        kinds = {"lesions": LesionSettings, "tracer": ScanSettings}
+        return kinds.get(str(fields.get("family")), Settings)(**fields)
     except (pydantic.ValidationError, yaml.YAMLError, TypeError, ValueError) as error:
         raise AnyPETError(f"settings {source}: {error}") from error
 

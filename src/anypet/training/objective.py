@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from anypet.models.compact.parts import LESION, ORGAN_PARTS, PARTS
-from anypet.training.click_loop import LoopSettings, Talk, run_loop
+from anypet.training.click_loop import LoopSettings, Talk, run_loop, turns
+from anypet.training.config import Settings
 from anypet.training.cpcl import CPCL, average_prediction, consistency_loss, ramp_up, rectify, total_loss
 from anypet.training.learners import Learner
 from anypet.training.losses import dice_ce, parts_loss
@@ -57,6 +58,10 @@ class Objective(nn.Module):
         super().__init__()
         self.learner, self.loop, self.cpcl, self.parts_weight = learner, loop, cpcl, parts_weight
 
+    def turns(self, rng: np.random.Generator) -> int:
+        """How many turns the loop has in a batch."""
+        return turns(self.loop, rng)
+
     def forward(
         self, patches: list[Patch], rngs: list[np.random.Generator], count: int, share: float
     ) -> tuple[Tensor, Scores]:
@@ -95,6 +100,16 @@ class Objective(nn.Module):
         )
         changed = (label != talk.target)[~high].float().mean()
         return (each * weights).sum(), float(changed)
+
+
+def promptable_objective(learner: nn.Module, settings: Settings, half: bool) -> Objective:
+    """The objective that settings ask for; `half`: whether the network computes in bfloat16."""
+    loop = LoopSettings(
+        settings.clicks, settings.gradient_clicks, settings.box_share, settings.previous_share,
+        settings.repeat_share, settings.once_share, half, settings.answers,
+    )  # fmt: skip
+    assert isinstance(learner, Learner)
+    return Objective(learner, loop, settings.cpcl, settings.parts_weight)
 
 
 def named_loss(logits: Tensor | None, patches: list[Patch]) -> Tensor:

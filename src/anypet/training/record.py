@@ -26,7 +26,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from anypet.training.config import Settings
+from anypet.training.config import LesionSettings, RunSettings, Settings
 
 COLUMNS = ("loss", "parts", "dice_first", "dice_last", "rectified")
 ROW_EVERY = 25
@@ -62,7 +62,7 @@ class Record:
         settings: of the run.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: RunSettings) -> None:
         self.folder, self.settings = folder, settings
         self._rows: list[dict[str, float]] = []
         self._events: Any = None
@@ -100,7 +100,7 @@ class Record:
         path = self.folder / "log.csv"
         new = not path.exists()
         last = self._rows[-1]
-        means = {k: float(np.mean([r[k] for r in self._rows])) for k in COLUMNS}
+        means = {k: _mean([r[k] for r in self._rows]) for k in COLUMNS}
         with path.open("a", newline="") as handle:
             writer = csv.writer(handle)
             if new:
@@ -140,11 +140,17 @@ class Record:
             "steps": str(step),
             "seed": str(self.settings.seed),
         }
-        if self.settings.family == "compact":
+        if isinstance(self.settings, Settings | LesionSettings) and self.settings.family != "segany":
             header["config"] = json.dumps(self.settings.network.to_dict())
         partial = path.with_suffix(".part")
         save_file(tensors, partial, metadata=header)
         os.replace(partial, path)
+
+
+def _mean(values: list[float]) -> float:
+    """Of the numbers among them; NaN where a batch had nothing to score."""
+    found = [v for v in values if v == v]
+    return float(np.mean(found)) if found else float("nan")
 
 
 def plot_curve(log_csv: Path, picture: Path) -> None:

@@ -15,24 +15,29 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from anypet.errors import AnyPETError
-from anypet.training.click_loop import LoopSettings, turns
-from anypet.training.config import Settings
+from anypet.models.weights import own_tensors
+from anypet.training.config import RunSettings, Settings
 from anypet.training.distributed import World
-from anypet.training.learners import Learner
-from anypet.training.objective import Objective, Scores
-from anypet.training.patches import Patch
+from anypet.training.objective import Scores, promptable_objective
 from anypet.training.record import ROW_EVERY, Record
-from anypet.training.validation import Validation
 
 CHECKPOINT_EVERY_S = 240.0
-Source = Callable[[np.random.Generator], "Patch | None"]
+Source = Callable[[np.random.Generator], Any]
+
+
+class Look(Protocol):
+    """What looks at a run from outside, see `anypet.training.validation`."""
+
+    def score(self, learner: Any, weights: dict[str, Tensor]) -> tuple[float, float]: ...
+
+    def picture(self, learner: Any, weights: dict[str, Tensor], path: Path) -> None: ...
 
 
 @dataclass
@@ -62,18 +67,29 @@ class Budget:
         return min(1.0, max(progress.seconds / (self.minutes * 60), progress.step / self.steps))
 
 
-def learning_rate(settings: Settings, share: float, step: int) -> float:
+def learning_rate(settings: RunSettings, share: float, step: int) -> float:
     """The rate of a step when `share` of the budget is spent.
 
     "cosine": 100 steps of warm-up, or a twentieth of the budget if that is less, then a cosine to 1 %.
+    "poly": (1 - share)^0.9, as nnU-Net.
     "steps": times `gamma` at each milestone, as the SegAnyPET paper's MultiStepLR, with the budget as its
     200 epochs.
     """
     if settings.schedule == "steps":
         passed = sum(share * settings.epochs >= milestone for milestone in settings.milestones)
         return settings.learning_rate * settings.gamma**passed
+    if settings.schedule == "poly":
+        return settings.learning_rate * (1 - share) ** 0.9
     warm = min(1.0, max((step + 1) / 100, share / 0.05))
     return settings.learning_rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+
+
+def make_optimiser(net: nn.Module, settings: RunSettings) -> torch.optim.Optimizer:
+    """The optimiser that settings ask for."""
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(net.parameters(), lr=rate, weight_decay=decay, momentum=0.99, nesterov=True)
+    return torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=decay)
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -89,22 +105,24 @@ class Run:
     Args:
         folder: where everything is written.
         settings: of the run.
-        learner: what learns; it is moved to `device`.
+        learner: the network that learns; it is moved to `device`.
         source: gives a patch from a generator, or None where a draw came to nothing.
         device: where the network is trained; patches and clicks are made on the CPU.
         world: the processes that share the batches.
-        validation: windows that are looked at every `validate_every` steps, or None.
+        validation: what is looked at every `validate_every` steps, or None.
+        objective: gives the loss of a batch; that of a promptable network without.
     """
 
     def __init__(
         self,
         folder: Path,
-        settings: Settings,
-        learner: Learner,
+        settings: RunSettings,
+        learner: nn.Module,
         source: Source,
         device: str | torch.device = "cpu",
         world: World | None = None,
-        validation: Validation | None = None,
+        validation: Look | None = None,
+        objective: nn.Module | None = None,
     ):
         torch.manual_seed(settings.seed)
         self.settings, self.source, self.world = settings, source, world or World()
@@ -113,19 +131,17 @@ class Run:
                 f"batch {settings.batch} cannot be shared out among {self.world.size} processes"
             )
         self.device = torch.device(device)
-        self.learner = learner.to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        loop = LoopSettings(
-            settings.clicks, settings.gradient_clicks, settings.box_share, settings.previous_share,
-            settings.repeat_share, settings.once_share, settings.half and has_bfloat16(self.device),
-            settings.answers,
-        )  # fmt: skip
-        self.loop = loop
-        objective = Objective(self.learner, loop, settings.cpcl, settings.parts_weight)
+        self.learner = learner.to(self.device)
+        if any(p.ndim == 5 for p in learner.parameters()):
+            self.learner.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.half = settings.half and has_bfloat16(self.device)
+        if objective is None:
+            assert isinstance(settings, Settings)
+            objective = promptable_objective(self.learner, settings, self.half)
+        self.turns: Callable[[np.random.Generator], int] = objective.turns  # type: ignore[assignment]
         self.objective: nn.Module = self.world.wrap(objective)
-        self.average = {k: v.detach().clone() for k, v in self.learner.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            self.learner.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.average = {k: v.detach().clone() for k, v in own_tensors(self.learner).items()}
+        self.optimiser = make_optimiser(self.learner, settings)
         self.validation = validation
         self.progress = Progress()
         self.record = Record(folder, settings)
@@ -133,7 +149,7 @@ class Run:
 
     # -- one step --------------------------------------------------------------------------------------------
 
-    def draw(self, step: int) -> list[list[Patch]]:
+    def draw(self, step: int) -> list[list[Any]]:
         """This process's share of a step's micro-batches: the same whenever asked for."""
         return [
             [self._patch(step, micro, place) for place in self._places()]
@@ -146,7 +162,7 @@ class Run:
     def _rng(self, *what: int) -> np.random.Generator:
         return np.random.default_rng((self.settings.seed, *what))
 
-    def _patch(self, step: int, micro: int, place: int) -> Patch:
+    def _patch(self, step: int, micro: int, place: int) -> Any:
         rng = self._rng(step, micro, place, 0)
         for _ in range(200):
             patch = self.source(rng)
@@ -154,7 +170,7 @@ class Run:
                 return patch
         raise AnyPETError("200 draws in a row gave no patch: the pool's targets lie outside of their scans")
 
-    def step(self, share: float, batches: list[list[Patch]]) -> None:
+    def step(self, share: float, batches: list[list[Any]]) -> None:
         """One optimiser step; `share` of the budget is spent.
 
         Raises:
@@ -167,7 +183,7 @@ class Run:
         scores = []
         for micro, patches in enumerate(batches):
             rngs = [self._rng(step, micro, place, 1) for place in self._places()]
-            count = turns(self.loop, self._rng(step, micro))
+            count = self.turns(self._rng(step, micro))
             last = micro == len(batches) - 1
             with self.world.accumulate(self.objective, last):
                 loss, found = self.objective(patches, rngs, count, share)
@@ -185,7 +201,7 @@ class Run:
         """The moving average of the weights."""
         step = self.progress.step
         decay = min(self.settings.ema, (1 + step) / (10 + step)) if self.settings.ema else 0.0
-        for key, value in self.learner.state_dict().items():
+        for key, value in own_tensors(self.learner).items():
             self.average[key].lerp_(value, 1 - decay)
 
     def _note(self, scores: list[Scores]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anypet.training.click_loop import LoopSettings, Talk, run_loop
 from anypet.training.learners import Learner
@@ -97,10 +97,10 @@ class Validation:
 
 
 @contextmanager
-def swapped(learner: Learner, weights: Mapping[str, Tensor]) -> Any:
+def swapped(learner: nn.Module, weights: Mapping[str, Tensor]) -> Any:
     """The learner with other weights, in evaluation mode, for as long as the block lasts."""
     own = {k: v.clone() for k, v in learner.state_dict().items()}
-    learner.load_state_dict(dict(weights))
+    learner.load_state_dict(dict(weights), strict=False)  # a network may know a tensor by several names
     learner.eval()
     try:
         yield

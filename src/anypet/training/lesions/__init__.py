@@ -1,0 +1,1 @@
+"""Training of the two-headed lesion network and of the tracer discriminator."""
