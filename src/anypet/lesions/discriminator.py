@@ -44,7 +44,7 @@ class TracerGuess:
 
     @property
     def tracer(self) -> str:
-        """"FDG", "PSMA", or "" where it is not sure."""
+        """ "FDG", "PSMA", or "" where it is not sure."""
         low, high = UNSURE
         return "FDG" if self.psma < low else "PSMA" if self.psma > high else ""
 
@@ -72,6 +72,11 @@ class MipCNN(nn.Module):
         for a, b in ((256, 128), (128, 64), (64, 16), (16, 4)):
             layers += [nn.Linear(a, b), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Linear(4, 1))
+        for layer in self.layers:
+            # ten layers without normalisation lose the signal when they start as torch starts them
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Pictures (B, 1, 224, 224), see `picture` -> logits of PSMA (B,)."""

@@ -102,7 +102,7 @@ def hot_spots(pet: Array, lesions: Array, most: int = 30) -> npt.NDArray[np.int6
     free = (lesions == 0) & (pet > 0.1)
     if not free.any():
         return np.zeros((0, 3), dtype=np.int64)
-    parts = connected_components(free & (pet >= np.percentile(pet[free], HOT_PERCENTILE)))
+    parts = connected_components(free & (pet > np.percentile(pet[free], HOT_PERCENTILE)))
     sizes = np.bincount(parts.ravel())[1:]
     found = []
     for n in np.argsort(-sizes)[:most]:

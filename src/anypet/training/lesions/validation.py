@@ -50,10 +50,11 @@ class LesionLook:
             for row, patches in zip(axes, (self.silent, self.clicked), strict=True):
                 for ax, patch in zip(row, patches, strict=False):
                     mask = _mask(net, patch)
-                    ax.imshow(patch.inputs[0].amax(1).T, cmap="gray_r", origin="lower", vmin=0, vmax=3)
+                    mip = patch.inputs[0].amax(1).numpy().T
+                    ax.imshow(mip, cmap="gray_r", origin="lower", vmin=0, vmax=3)
                     for part, colour in ((patch.lesion, "tab:green"), (mask, "tab:red")):
-                        flat = part.any(1).float().T
-                        if 0 < float(flat.mean()) < 1:
+                        flat = part.any(1).float().numpy().T
+                        if 0 < flat.mean() < 1:
                             ax.contour(flat, [0.5], colors=colour, linewidths=1)
                     ax.set_axis_off()
         partial = path.with_suffix(".part")
