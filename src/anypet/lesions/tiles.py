@@ -1,4 +1,4 @@
-"""Sliding-window inference: a network sees a scan tile by tile, in memory that does not grow with them.
+"""Sliding-window inference: a network sees a scan tile by tile, in bounded memory.
 
 Tiles overlap and are blended with Gaussian weights (Isensee et al., nnU-Net,
 doi:10.1038/s41592-020-01008-z). The weights are products of three one-dimensional Gaussians and tiles lie
