@@ -76,7 +76,7 @@ class MipCNN(nn.Module):
             # ten layers without normalisation lose the signal when they start as torch starts them
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+                layer.bias.data.zero_()  # type: ignore[union-attr]
 
     def forward(self, x: Tensor) -> Tensor:
         """Pictures (B, 1, 224, 224), see `picture` -> logits of PSMA (B,)."""

@@ -14,6 +14,7 @@ from anypet.volume import Volume
 from anypet.windows import Window, cut, lay
 
 Array = npt.NDArray[Any]
+Box = tuple[slice, slice, slice]
 BODY_SUV, MARGIN_MM = 0.05, 20.0
 SLAB = 48  # planes that are resampled at a time
 
@@ -52,8 +53,30 @@ class NetGrid:
             found[:, :, start : start + window.shape[2]] = cut(shifted, window)[0, 0].numpy() + outside
         return found
 
-    def give_back(self, values: Array, volume: Volume) -> Array:
-        """Values on this grid, (I, J, K) -> float16 on the volume's own voxels, 0 beyond the grid."""
+    def box_of(self, box: Box, volume: Volume) -> Box:
+        """The volume's voxels that a box of this grid covers."""
+        low = self.affine[:3, 3] + (np.array([s.start for s in box]) - 0.5) * self.spacing
+        high = self.affine[:3, 3] + (np.array([s.stop for s in box]) - 0.5) * self.spacing
+        corners = np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T
+        voxels = volume.to_voxel(corners)
+        first = np.clip(np.floor(voxels.min(0)), 0, volume.shape).astype(int)
+        last = np.clip(np.ceil(voxels.max(0)) + 1, first, volume.shape).astype(int)
+        i, j, k = (slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+        return i, j, k
+
+    def give_back(self, values: Array, volume: Volume, box: Box | None = None) -> Array:
+        """Values on this grid, (R, A, S) -> float16 on the volume's own voxels, 0 beyond the grid.
+
+        Args:
+            values: of all of this grid.
+            volume: whose voxels are wanted.
+            box: only those of it.
+        """
+        if box is not None:
+            part = _part(volume, box)
+            if part is None:
+                return np.zeros(tuple(s.stop - s.start for s in box), dtype=np.float16)
+            return self.give_back(values, part)
         if len(set(self.spacing)) > 1:
             return np.asarray(resample(Volume(values, self.affine, "map"), volume).array, dtype=np.float16)
         whole = Window(self._centre(0, self.shape[2]), self.spacing[0], self.shape)
@@ -61,9 +84,10 @@ class NetGrid:
         found = np.zeros(volume.shape, dtype=np.float16)
         for start in range(0, volume.shape[2], SLAB):
             stop = min(start + SLAB, volume.shape[2])
-            part = _part(volume, start, stop)
-            laid, box = lay(tensor, whole, part)
-            found[:, :, start:stop][box] = laid[0, 0].numpy()
+            part = _part(volume, (slice(0, volume.shape[0]), slice(0, volume.shape[1]), slice(start, stop)))
+            assert part is not None
+            laid, inside = lay(tensor, whole, part)
+            found[:, :, start:stop][inside] = laid[0, 0].numpy()
         return found
 
     def _slabs(self) -> list[tuple[int, Window]]:
@@ -84,12 +108,12 @@ class NetGrid:
         return float(r), float(a), float(s)
 
 
-def _part(volume: Volume, start: int, stop: int) -> Volume:
-    """Planes of a volume, as an empty one of the same place."""
+def _part(volume: Volume, box: Box) -> Volume | None:
+    """A box of a volume, without its values; None where it is empty."""
     affine = volume.affine.copy()
-    affine[:3, 3] = volume.to_mm((0, 0, start))
-    shape = (*volume.shape[:2], stop - start)
-    return Volume(np.broadcast_to(np.zeros((), np.uint8), shape), affine, "label")
+    affine[:3, 3] = volume.to_mm([s.start for s in box])
+    shape = tuple(s.stop - s.start for s in box)
+    return Volume(np.broadcast_to(np.zeros((), np.uint8), shape), affine, "label") if all(shape) else None
 
 
 def body_grid(pet: Volume, spacing: tuple[float, float, float]) -> NetGrid:
@@ -99,7 +123,8 @@ def body_grid(pet: Volume, spacing: tuple[float, float, float]) -> NetGrid:
         pet: SUVbw; a scan without any uptake is taken whole.
         spacing: millimetres along R, A, S.
     """
-    low, high = np.zeros(3), np.array(pet.shape) - 1.0
+    low: Array = np.zeros(3)
+    high: Array = np.array(pet.shape) - 1.0
     for axis in range(3):
         others = tuple(a for a in range(3) if a != axis)
         seen = np.flatnonzero(pet.array.max(axis=others) > BODY_SUV)
