@@ -102,7 +102,7 @@ def gaussian_map(
         PromptError: a click is not in the scan.
         AnyPETError: the scan is not 3D, or a spacing or a sigma is not positive.
     """
-    steps = _checked_grid(suv, spacing)
+    steps = checked_grid(suv, spacing)
     if unit not in ("mm", "voxel") or peak not in ("one", "filter"):
         raise AnyPETError(f"`unit` is 'mm' or 'voxel' and `peak` 'one' or 'filter', got {unit!r}, {peak!r}")
     if not (sigma > 0 and background_sigma > 0):
@@ -168,12 +168,12 @@ def distance_map(
         PromptError: a click is not in the scan.
         AnyPETError: the scan is not 3D, or a spacing or the reach is not positive.
     """
-    steps = _checked_grid(suv, spacing)
+    steps = checked_grid(suv, spacing)
     if not reach_mm > 0:
         raise AnyPETError(f"the reach must be positive, got {reach_mm} mm")
 
     def nearness(click: IntArray) -> tuple[Box, FloatMap]:
-        box, offsets = _around(click, suv.shape, reach_mm / steps)
+        box, offsets = around(click, suv.shape, reach_mm / steps)
         i, j, k = ((o * s) ** 2 for o, s in zip(offsets, steps, strict=True))
         d = np.sqrt(i[:, None, None] + j[:, None] + k)
         return box, np.maximum(1 - d / reach_mm, 0).astype(np.float32)
@@ -208,7 +208,7 @@ def _gaussian(
 ) -> tuple[Box, FloatMap]:
     """A Gaussian around a click in the box that holds it, as scipy.ndimage samples and truncates it."""
     radius = np.floor(TRUNCATE * sigma + 0.5)
-    box, offsets = _around(click, shape, radius)
+    box, offsets = around(click, shape, radius)
     axes = [np.exp(-0.5 * (o / s) ** 2) for o, s in zip(offsets, sigma, strict=True)]
     if peak == "filter":
         whole = [np.arange(-r, r + 1) / s for r, s in zip(radius, sigma, strict=True)]
@@ -217,10 +217,10 @@ def _gaussian(
     return box, i[:, None, None] * j[:, None] * k
 
 
-def _around(
+def around(
     click: IntArray, shape: tuple[int, ...], radius: npt.NDArray[np.float64]
 ) -> tuple[Box, list[npt.NDArray[np.float64]]]:
-    """The box of voxels within a radius (voxels along each axis) of a click, and their offsets to it."""
+    """The box of a scan within a radius of a click, both in voxels along each axis, and the offsets to it."""
     r = np.floor(radius).astype(np.intp)
     low, high = np.maximum(click - r, 0), np.minimum(click + r + 1, shape)
     offsets = [np.arange(a, b) - float(c) for a, b, c in zip(low, high, click, strict=True)]
@@ -228,7 +228,7 @@ def _around(
     return (i, j, k), offsets
 
 
-def _checked_grid(suv: npt.NDArray[Any], spacing: Spacing) -> npt.NDArray[np.float64]:
+def checked_grid(suv: npt.NDArray[Any], spacing: Spacing) -> npt.NDArray[np.float64]:
     """The spacing as an array, if it and the scan make sense."""
     steps = np.asarray(spacing, dtype=np.float64)
     if suv.ndim != 3:
