@@ -21,7 +21,6 @@ Labels = npt.NDArray[np.int32]
 # A dip of 30 % is more than the noise between neighbouring voxels of a PET, less than the gap between lesions
 # that a threshold of 41 to 50 % of the peak would part.
 DISTINCT = 0.7
-_CUBE = np.ones((3, 3, 3), bool)
 # half of the 26 neighbours: the other half are the same pairs
 _NEIGHBOURS = [o for o in itertools.product((-1, 0, 1), repeat=3) if o > (0, 0, 0)]
 
@@ -40,7 +39,7 @@ def distinct_basins(suv: npt.NDArray[Any], region: BoolArray, distinct: float = 
     height = np.where(region, np.maximum(suv, 0), -1).astype(np.float32)
     # a frame lower than everything makes a maximum of a region that fills its box
     framed = np.pad(height, 1, constant_values=-1)
-    labels = watershed(-framed, mask=framed >= 0, connectivity=_CUBE)[1:-1, 1:-1, 1:-1]
+    labels = watershed(-framed, mask=framed >= 0, connectivity=3)[1:-1, 1:-1, 1:-1]
     peaks = np.zeros(int(labels.max()) + 1, np.float32)
     np.maximum.at(peaks, labels[region], height[region])
     parent = np.arange(len(peaks))
@@ -76,7 +75,7 @@ def split_between(
     seeds = np.zeros(region.shape, np.int32)
     for voxel, number in markers.items():
         seeds[voxel] = number
-    return watershed(-suv.astype(np.float32), seeds, mask=region, connectivity=_CUBE).astype(np.int32)
+    return watershed(-suv.astype(np.float32), seeds, mask=region, connectivity=3).astype(np.int32)
 
 
 def _saddles(labels: Labels, height: npt.NDArray[np.float32]) -> list[tuple[int, int, float]]:
