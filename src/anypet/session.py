@@ -17,8 +17,10 @@ from anypet.prompts import Box, Point, Prompts
 from anypet.volume import Volume
 
 if TYPE_CHECKING:
+    from anypet.lesions.finder import LesionResult
     from anypet.models.base import PromptableModel
     from anypet.predict import Policy, Predictor
+    from anypet.whole_body import WholeBody
 
 BoolArray = npt.NDArray[np.bool_]
 _SCRIBBLE_CLICKS = 8
@@ -69,6 +71,7 @@ class Session:
         self._device = device
         self._policy = policy
         self._predictor: Predictor | None = None
+        self._whole: WholeBody | None = None
         self._selected = ""
         self.new_object("object 1")
 
@@ -130,6 +133,60 @@ class Session:
             PromptError: another shape or grid, values other than 0 and 1, or no voxel set.
         """
         return self._prompted(prior=mask_prompt(self.scan, mask))
+
+    # -- the whole scan --------------------------------------------------------------------------------------
+
+    def find_lesions(
+        self, ct: Volume | None = None, *, time_limit_s: float = 900.0, mirror: int = 3, **how: Any
+    ) -> LesionResult:
+        """Finds every lesion of the scan; each becomes an object, "lesion 1" being the largest.
+
+        Args:
+            ct: of the same patient, HU.
+            time_limit_s, mirror: see `anypet.lesions.pipeline.find_lesions`.
+            how: `tracer`, `rule`, `nets`, ... as there.
+        """
+        from anypet.whole_body import WholeBody
+
+        self._whole = WholeBody(self, ct, **how)
+        result = self._whole.look(time_limit_s, mirror)
+        self._whole.lesions()
+        return result
+
+    def click_lesion(
+        self, point: Sequence[float], positive: bool = True, space: Space = "voxel"
+    ) -> LesionResult:
+        """After `find_lesions`: adds the lesion at a point, or rejects what is there; objects follow.
+
+        Only the point's surroundings are looked at again.
+
+        Raises:
+            AnyPETError: the scan's lesions have not been looked for.
+            PromptError: not three finite numbers, or outside of the scan.
+        """
+        if self._whole is None or self._whole.result is None:
+            raise AnyPETError("find_lesions() comes first; then clicks add and reject lesions")
+        voxel = np.round(self.scan.to_voxel(point_prompt(self.scan, point, positive, space).mm))
+        i, j, k = (int(v) for v in np.clip(voxel, 0, np.array(self.scan.shape) - 1))
+        return self._whole.click((i, j, k), positive)
+
+    def add_text(self, text: str, ct: Volume | None = None, **how: Any) -> dict[str, BoolArray]:
+        """Segments what words name: "left kidney", "liver and spleen", "all lesions" -> name and mask.
+
+        Each becomes an object of that name and can be corrected by clicks. The scan is looked at as a whole
+        at the first text; `ct` and `how` are as for `find_lesions`.
+
+        Raises:
+            PromptError: a word is not known (the message lists those that are), or not in the scan.
+        """
+        from anypet.text import understand
+        from anypet.whole_body import WholeBody, add_text
+
+        if self._whole is None:
+            self._whole = WholeBody(self, ct, **how)
+        understand(text, self._whole.finder.config.organs)
+        self._whole.look(900.0)
+        return add_text(self, self._whole, text)
 
     def _prompted(
         self, points: Sequence[Point] = (), box: Box | None = None, prior: Patch | None = None

@@ -1,0 +1,151 @@
+"""The lesion pipeline inside a session: lesions and organs of the whole scan become the session's objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anypet.clicks import inside_distance
+from anypet.components import connected_components
+from anypet.errors import AnyPETError, PromptError
+from anypet.lesions.click_files import LesionClicks
+from anypet.lesions.depth import Depth
+from anypet.lesions.finder import LesionFinder, LesionResult
+from anypet.lesions.pipeline import prepare
+from anypet.objects import Patch, Prediction, SegmentedObject
+from anypet.prompts import Prompts
+from anypet.text import LESIONS, understand
+from anypet.volume import Volume
+
+if TYPE_CHECKING:
+    from anypet.session import Session
+
+BoolArray = npt.NDArray[np.bool_]
+NAME = "lesion"
+
+
+class WholeBody:
+    """What the lesion networks made of a session's scan.
+
+    Args:
+        session: whose objects it makes.
+        ct: of the same patient, or None.
+        how: further arguments of `anypet.lesions.pipeline.prepare`.
+    """
+
+    def __init__(self, session: Session, ct: Volume | None = None, **how: Any) -> None:
+        self.session = session
+        self.finder: LesionFinder = prepare(session.scan, ct, **{"organs": True, **how})
+        self.result: LesionResult | None = None
+        self._names: list[str] = []
+
+    def look(self, time_limit_s: float, mirror: int = 0) -> LesionResult:
+        """A sweep over the scan, once; later calls give the same."""
+        if self.result is None:
+            self.result = self.finder.sweep(LesionClicks(), Depth(time_limit_s, mirror))
+        return self.result
+
+    def lesions(self) -> None:
+        """Makes or brings up to date one object for each lesion, "lesion 1" being the largest.
+
+        A lesion that overlaps an object made earlier stays that object; objects whose lesion is gone get an
+        empty mask. Each change is a step of its object, so it can be undone.
+        """
+        assert self.result is not None
+        instances = self.result.instances
+        left = [name for name in self._names if name in self.session.objects]
+        for number in range(1, int(instances.max()) + 1):
+            mask = instances == number
+            name = self._match(mask, left)
+            if name is None:
+                name = self._new_name()
+                self.session.new_object(name)
+                self._names.append(name)
+            else:
+                left.remove(name)
+            self._show(self.session.objects[name], mask)
+        for name in left:
+            item = self.session.objects[name]
+            if item.voxels:
+                item.push(Prediction())
+
+    def click(self, voxel: tuple[int, int, int], tumour: bool) -> LesionResult:
+        """One more click on the whole: only its surroundings are looked at again; objects follow."""
+        self.result = self.finder.click(voxel, tumour)
+        self.lesions()
+        return self.result
+
+    def organ(self, name: str) -> BoolArray:
+        """The largest piece of an organ as the organ head sees it.
+
+        Raises:
+            PromptError: it is not in the scan's field of view.
+        """
+        assert self.result is not None
+        assert self.result.organs is not None
+        mask = self.result.organs == 1 + self.result.organ_names.index(name)
+        parts = connected_components(mask)
+        sizes = np.bincount(parts.ravel())[1:]
+        if not sizes.size:
+            raise PromptError(f"no {name} was found in this scan: is it in the field of view?")
+        # bones and bowel lie in many pieces; of the others, stray ones are errors
+        keep = np.flatnonzero(sizes >= 0.1 * sizes.max()) + 1
+        return np.isin(parts, keep)
+
+    def _match(self, mask: BoolArray, names: list[str]) -> str | None:
+        """The object that shares most voxels with a mask, or None."""
+        best, most = None, 0
+        for name in names:
+            patch = self.session.objects[name].current.mask
+            shared = int((mask[patch.slices] & patch.values).sum()) if patch.values.size else 0
+            if shared > most:
+                best, most = name, shared
+        return best
+
+    def _new_name(self) -> str:
+        number = 1
+        while f"{NAME} {number}" in self.session.objects or f"{NAME} {number}" in self._names:
+            number += 1
+        return f"{NAME} {number}"
+
+    def _show(self, item: SegmentedObject, mask: BoolArray) -> None:
+        """Sets an object's mask, unless it is that already."""
+        assert self.result is not None
+        patch = Patch.tight(mask, mask)
+        now = item.current.mask
+        if now.start == patch.start and np.array_equal(now.values, patch.values):
+            return
+        probability = np.where(patch.values, self.result.probability[patch.slices], 0).astype(np.float16)
+        item.push(Prediction(item.prompts, patch, patch, Patch(patch.start, probability)))
+
+
+def add_text(session: Session, whole: WholeBody, text: str) -> dict[str, BoolArray]:
+    """Segments what a text names -> name and mask of each; each becomes an object.
+
+    An organ is found by the organ head, then handed to the promptable model as a mask with a click in its
+    middle. "all lesions" makes one object for each.
+
+    Raises:
+        PromptError: a word is not known, or the organ is not in the scan.
+    """
+    found: dict[str, BoolArray] = {}
+    names = understand(text, whole.finder.config.organs)
+    for name in names:
+        if name == LESIONS:
+            before = set(session.objects)
+            whole.lesions()
+            found |= {n: session.objects[n].mask for n in session.objects if n not in before}
+            continue
+        mask = whole.organ(name)
+        depth = inside_distance(mask, session.scan.spacing)
+        middle = np.unravel_index(int(depth.argmax()), depth.shape)
+        try:
+            session.new_object(name)
+        except AnyPETError:
+            session.select(name)
+            session.reset()
+        session.selected.push(Prediction(Prompts(), Patch.tight(mask, mask)))
+        found[name] = session.add_point([int(v) for v in middle])
+    return found
