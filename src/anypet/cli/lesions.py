@@ -1,0 +1,130 @@
+"""`anypet lesions`: every lesion of a whole-body scan, with no click or a few."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from anypet.errors import AnyPETError
+
+if TYPE_CHECKING:
+    from anypet.lesions.finder import LesionResult
+    from anypet.volume import Volume
+
+
+def lesions(
+    pet: Annotated[Path, typer.Argument(help="PET, or a study with its CT: DICOM folder, zip, NIfTI, ...")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write; made if it is not there.")],
+    ct: Annotated[Path | None, typer.Option(help="CT of the same patient, on any grid.")] = None,
+    clicks: Annotated[
+        Path | None, typer.Option(help="JSON of tumour and background clicks, either of autoPET's spellings.")
+    ] = None,
+    tracer: Annotated[str, typer.Option(help="auto, fdg or psma.")] = "auto",
+    time_limit: Annotated[float, typer.Option(min=1, help="Minutes for the whole.")] = 15.0,
+    policy: Annotated[str, typer.Option(help="How deep: measured by the clock, or the paper's.")] = "measured",
+    mirror: Annotated[int, typer.Option(min=0, max=3, help="Mirrored axes at most.")] = 3,
+    min_ml: Annotated[
+        float, typer.Option(min=0, help="Lesions smaller than this go if their SUVmax is below 4.")
+    ] = 0.3,
+    organs: Annotated[bool, typer.Option(help="Find organs too: for sites, and organs.nii.gz.")] = True,
+    weights: Annotated[
+        list[Path] | None, typer.Option(help="Weights in place of the packaged; several are averaged.")
+    ] = None,
+    unit: Annotated[str | None, typer.Option(help="SUVbw, where the file does not say that it is.")] = None,
+    series: Annotated[str | None, typer.Option(help="Series UID or number, where there are several.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps.")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Finds every lesion of a PET, or PET/CT.
+
+    Writes mask.nii.gz, instances.nii.gz (lesions by number, largest first), organs.nii.gz, lesions.csv,
+    result.json (tracer, what clean-up changed and why, time) and picture.png.
+    """
+    from anypet.io import read_study
+    from anypet.lesions.clean_up import SmallRule
+    from anypet.lesions.click_files import LesionClicks, read_clicks
+    from anypet.lesions.pipeline import find_lesions, load_nets
+
+    console = Console(stderr=True)
+    if output.exists() and not output.is_dir():
+        raise AnyPETError(f"{output} is a file; -o names a folder")
+    asked = LesionClicks() if clicks is None else read_clicks(clicks)
+    study = read_study(pet, ct=ct, unit=unit, series=series)
+    columns = [TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()]
+    with Progress(*columns, console=console, disable=as_json) as bars:
+        task = bars.add_task("looking for lesions", total=None)
+
+        def report(done: int, planned: int) -> None:
+            bars.update(task, completed=done, total=planned)
+
+        result = find_lesions(
+            study.pet, study.ct, asked, tracer=tracer, organs=organs,  # type: ignore[arg-type]
+            time_limit_s=60 * time_limit, policy=policy, mirror=mirror,  # type: ignore[arg-type]
+            rule=SmallRule(min_ml), nets=load_nets(weights or (), device), device=device, progress=report,
+        )  # fmt: skip
+    _write(output, study.pet, result, console, as_json, pet.name)
+
+
+def _write(
+    output: Path, pet: Volume, result: LesionResult, console: Console, as_json: bool, title: str
+) -> None:
+    """Everything into the folder, the table on the screen."""
+    from anypet.files import write_whole
+    from anypet.io import write
+    from anypet.lesions.sites import sites
+    from anypet.quantify.measures import measure
+    from anypet.render import mip_figure
+
+    output.mkdir(parents=True, exist_ok=True)
+    names = {n: f"lesion {n}" for n in range(1, int(result.instances.max()) + 1)}
+    if result.organs is not None:
+        where = sites(result.instances, result.organs, result.organ_names, pet.spacing)
+        names = {n: f"{name}: {where[n]}" for n, name in names.items()}
+        organ_names = dict(enumerate(result.organ_names, start=1))
+        organs = pet.with_array(result.organs, unit="label", names=organ_names)
+        write(organs, output / "organs.nii.gz")
+    write(pet.with_array(result.mask, unit="label"), output / "mask.nii.gz")
+    instances = pet.with_array(result.instances, unit="label", names=names)
+    write(instances, output / "instances.nii.gz")
+    table = measure(pet, instances).with_about(tracer="/".join(result.used))
+    table.write(output / "lesions.csv")
+    told = {**_told(result), "measures": table.as_dict()}
+    write_whole(output / "result.json", json.dumps(told, indent=1) + "\n")
+    mip_figure(pet, {"lesions": result.mask}, output / "picture.png", title=title)
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    screen = Console(highlight=False, soft_wrap=True)
+    if names:
+        screen.print(table.rich())
+    else:
+        screen.print("no lesion was found")
+    screen.print(f"tracer: {escape(str(result.tracer or '/'.join(result.used)))}")
+    for change in result.changes:
+        screen.print(f"{change.action} {change.volume_ml:.1f} mL: {escape(change.reason)}")
+    for note in result.notes:
+        screen.print(f"[yellow]{escape(note)}[/]")
+    screen.print(f"{result.depth.why}")
+    screen.print(f"wrote {escape(str(output))}")
+
+
+def _told(result: LesionResult) -> dict[str, Any]:
+    """What is said of a result, for machines."""
+    from dataclasses import asdict
+
+    guess = result.tracer
+    return {
+        "tracers": list(result.used),
+        "tracer_probability": None if guess is None else {"FDG": 1 - guess.psma, "PSMA": guess.psma},
+        "lesions": int(result.instances.max()),
+        "changes": [asdict(change) for change in result.changes],
+        "depth": asdict(result.depth),
+        "notes": list(result.notes),
+        "seconds": round(result.seconds, 2),
+    }
