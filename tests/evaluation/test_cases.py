@@ -209,15 +209,15 @@ def test_simulated_cases_are_the_same_each_time(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "anatomy").mkdir()
     for number in range(60):
         (tmp_path / "anatomy" / f"fdg_{number:04d}_01-01-2001.nii.gz").touch()
-    mask = np.ones((2, 2, 2), dtype=bool)
-    one = np.zeros_like(mask)
-    one[0, 0, 0] = True
-    pet = Volume(mask.astype(np.float32), np.diag([6.5, 6.5, 6.5, 1.0]), "SUVbw")  # 0.27 mL a voxel
+    mask, one, hidden = np.zeros((3, 16, 16, 16), dtype=bool)
+    mask[3:5, 3:5, 3:5] = one[12, 12, 12] = hidden[3:5, 12:14, 3:5] = True
+    array = np.where(mask | one, 5.0, 1.0).astype(np.float32)
+    pet = Volume(array, np.diag([6.5, 6.5, 6.5, 1.0]), "SUVbw")  # 0.27 mL a voxel
     calls = []
 
     def simulate_case(path: Path, seed: int, tracer: str | None) -> SimpleNamespace:
         calls.append((path.name, seed, tracer))
-        return SimpleNamespace(pet=pet, organs={"liver": mask}, lesions=[mask, ~mask, one])
+        return SimpleNamespace(pet=pet, organs={"liver": mask}, lesions=[mask, mask & ~mask, one, hidden])
 
     monkeypatch.setattr("anypet.simulate.simulate_case", simulate_case)
     cases = simulated_cases(tmp_path, "validation", n=3, seed=5, tracer="PSMA")
@@ -225,7 +225,7 @@ def test_simulated_cases_are_the_same_each_time(tmp_path: Path, monkeypatch: pyt
     held = {path.name for path in anatomy_split((tmp_path / "anatomy").iterdir())["validation"]}
     assert [case.patient for case in cases] == [case.name.split("_")[1] for case in cases]
     assert all(f"{case.name}.nii.gz" in held for case in cases)
-    assert list(cases[0].load().targets) == ["liver", "lesion 1", "small lesion 3"]
+    assert list(cases[0].load().targets) == ["liver", "lesion 1", "small lesion 3", "hidden lesion 4"]
     again[0].load()
     assert calls[0] == calls[1]
     assert calls[0][2] == "PSMA"

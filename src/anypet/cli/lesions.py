@@ -27,7 +27,7 @@ def lesions(
     ] = None,
     tracer: Annotated[str, typer.Option(help="auto, fdg or psma.")] = "auto",
     time_limit: Annotated[float, typer.Option(min=1, help="Minutes for the whole.")] = 15.0,
-    policy: Annotated[str, typer.Option(help="How deep: measured by the clock, or the paper's.")] = "measured",
+    policy: Annotated[str, typer.Option(help="Depth by the clock (measured) or by the paper.")] = "measured",
     mirror: Annotated[int, typer.Option(min=0, max=3, help="Mirrored axes at most.")] = 3,
     min_ml: Annotated[
         float, typer.Option(min=0, help="Lesions smaller than this go if their SUVmax is below 4.")

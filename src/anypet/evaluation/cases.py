@@ -19,6 +19,7 @@ import numpy as np
 
 from anypet.clicks import BoolArray
 from anypet.errors import AnyPETError, ReadError
+from anypet.visibility import shows
 from anypet.volume import Volume
 
 ENVIRONMENT = "ANYPET_DATA"
@@ -194,7 +195,8 @@ def simulated_cases(
 ) -> list[Case]:
     """Simulated scans of real anatomies: organs by name, and lesions "lesion 1", "small lesion 2", ...
 
-    A lesion below 2 mL (`SMALL_ML`) is a small lesion, a kind of its own.
+    A lesion below 2 mL (`SMALL_ML`) is a small lesion, a kind of its own; one that the PET does not show
+    (`anypet.visibility`) is a hidden lesion, whatever its volume.
 
     Args:
         data_dir: the folder that holds anatomy/; by default the one that ANYPET_DATA names.
@@ -238,9 +240,13 @@ def _load_simulated(path: Path, seed: int, tracer: str | None) -> Scan:
     targets: dict[str, BoolArray] = {
         name: np.asarray(mask, dtype=bool) for name, mask in study.organs.items()
     }
+    every: BoolArray = np.any([np.zeros(study.pet.shape, bool), *study.lesions], axis=0)
     for number, mask in enumerate(study.lesions, start=1):
-        small = mask.sum() * study.pet.voxel_volume_ml < SMALL_ML
-        targets[f"{'small ' if small else ''}lesion {number}"] = np.asarray(mask, dtype=bool)
+        mask = np.asarray(mask, dtype=bool)
+        kind = "small lesion" if mask.sum() * study.pet.voxel_volume_ml < SMALL_ML else "lesion"
+        if mask.any() and not shows(study.pet.array, mask, every & ~mask, cold=True):
+            kind = "hidden lesion"
+        targets[f"{kind} {number}"] = mask
     return Scan(study.pet, targets)
 
 

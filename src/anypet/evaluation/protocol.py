@@ -138,11 +138,15 @@ def run_case(case: Case, systems: Iterable[System], settings: Settings) -> list[
 
 
 def chosen_targets(scan: Scan, settings: Settings) -> list[str]:
-    """The names of the scan's targets that the settings ask for; "lesion" asks for small ones too."""
+    """The names of the scan's targets that the settings ask for, all without; "lesion" asks for small ones too.
+
+    Hidden lesions, which the PET does not show, are only taken where they are named.
+    """
     wanted = settings.targets
     if "lesion" in wanted:
         wanted |= {"small lesion"}
-    return [name for name in scan.targets if not wanted or kind_of(name) in wanted]
+    kinds = {name: kind_of(name) for name in scan.targets}
+    return [name for name, kind in kinds.items() if (kind in wanted if wanted else kind != "hidden lesion")]
 
 
 def run_target(

@@ -12,35 +12,14 @@ from anypet.training.lesions.scans import (
     hot_spots,
     read_scan,
     scans_in,
-    shows,
     simulated_scan,
     write_scan,
 )
-
-SHAPE = (24, 24, 24)
 
 
 @pytest.fixture(scope="module")
 def anatomies(shared_data):
     return sorted((shared_data / "anatomy").glob("*.nii.gz"))
-
-
-@pytest.mark.parametrize(
-    ("level", "noise", "visible"),
-    [(3.0, 0.05, True), (1.2, 0.05, False), (1.0, 0.05, False), (0.3, 0.05, False), (1.6, 0.5, False)],
-)
-def test_only_what_the_pet_shows_is_outlined(level, noise, visible):
-    """Background 1: a lesion must exceed it by a third and by two standard deviations of the noise."""
-    lesion = ball(SHAPE, (12, 12, 12), 3)
-    pet = np.where(lesion, level, 1.0) + noise * np.random.default_rng(1).standard_normal(SHAPE)
-    assert shows(pet, lesion, np.zeros(SHAPE, bool)) is visible
-
-
-def test_a_neighbour_does_not_count_as_background():
-    lesion, other = ball(SHAPE, (12, 12, 12), 3), ball(SHAPE, (12, 12, 19), 4)
-    other &= ~lesion
-    pet = np.where(other, 50.0, np.where(lesion, 3.0, 1.0))
-    assert shows(pet, lesion, other)
 
 
 def test_hot_spots_are_hearts_of_hot_regions_outside_of_lesions():

@@ -31,6 +31,7 @@ from anypet.models.compact.parts import PARTS
 from anypet.simulate import Study, load_anatomy, simulate
 from anypet.training import pool
 from anypet.training.packed import Packed, pack
+from anypet.visibility import shows
 from anypet.windows import Window, cut
 
 log = logging.getLogger(__name__)
@@ -71,25 +72,6 @@ class LesionScan:
     def shape(self) -> tuple[int, int, int]:
         i, j, k = self.lesions.shape
         return i, j, k
-
-
-def shows(pet: Array, lesion: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> bool:
-    """Whether a lesion can be told from what is around it in the PET, which is what a reader outlines.
-
-    Its upper quartile must exceed the median of the shell around it, two to three voxels wide and without
-    `others`, by a third and by two standard deviations (from the median absolute deviation) of that shell.
-    """
-    box = bounding_box(lesion, margin=4)
-    assert box is not None
-    inside, values = lesion[box], np.asarray(pet[box], dtype=np.float32)
-    near = ndimage.binary_dilation(inside)
-    shell = ndimage.binary_dilation(near, iterations=2) & ~near & ~others[box]
-    if not shell.any():
-        return False
-    middle = float(np.median(values[shell]))
-    spread = 1.4826 * float(np.median(np.abs(values[shell] - middle)))
-    peak = float(np.quantile(values[inside], 0.75))
-    return peak > 1.33 * middle and peak > middle + 2 * spread
 
 
 def hot_spots(pet: Array, lesions: Array, most: int = 30) -> npt.NDArray[np.int64]:
