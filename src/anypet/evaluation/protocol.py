@@ -138,7 +138,7 @@ def run_case(case: Case, systems: Iterable[System], settings: Settings) -> list[
 
 
 def chosen_targets(scan: Scan, settings: Settings) -> list[str]:
-    """The names of the scan's targets that the settings ask for, all without; "lesion" asks for small ones too.
+    """The names of the targets that the settings ask for, all without; "lesion" asks for small ones too.
 
     Hidden lesions, which the PET does not show, are only taken where they are named.
     """
