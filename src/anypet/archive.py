@@ -91,7 +91,7 @@ class _Writer:
                 "affine": scan.affine.tolist(),
                 "unit": scan.unit,
                 "sha256": fingerprint(scan.array),
-                "meta": _jsonable(scan.meta),
+                "meta": jsonable(scan.meta),
             },
             "objects": [
                 {
@@ -187,7 +187,7 @@ class _Reader:
         )
 
 
-def _jsonable(meta: Mapping[str, Any]) -> dict[str, Any]:
+def jsonable(meta: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a scan's meta that JSON can hold; others are left out."""
     kept = {}
     for key, value in meta.items():

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from anypet.checks import Space, box_prompt, check_scan, mask_prompt, point_prompt
 from anypet.errors import AnyPETError, PromptError
-from anypet.objects import Patch, Prediction, SegmentedObject
+from anypet.objects import Patch, Prediction, SegmentedObject, label_map
 from anypet.prompts import Box, Point, Prompts
 from anypet.volume import Volume
 
@@ -304,14 +304,7 @@ class Session:
         A voxel that two objects claim stays with the one that was made first. `meta["names"]` maps value to
         name.
         """
-        count = len(self.objects)
-        array = np.zeros(self.scan.shape, np.uint8 if count < 256 else np.uint16)
-        for value, item in enumerate(self.objects.values(), start=1):
-            patch = item.current.mask
-            region = array[patch.slices]
-            region[patch.values & (region == 0)] = value
-        names = dict(enumerate(self.objects, start=1))
-        return Volume(array, self.scan.affine, "label", {"names": names})
+        return label_map(self.scan, list(self.objects.values()))
 
     # -- objects ---------------------------------------------------------------------------------------------
 
@@ -402,6 +395,12 @@ class Session:
                 model = self._model
             self._predictor = Predictor(self.scan, model, self._policy)
         return self._predictor
+
+    @property
+    def nbytes(self) -> int:
+        """Memory beside the scan and the history: embeddings, and the maps of the whole-body networks."""
+        embeddings = 0 if self._predictor is None else self._predictor.cache.nbytes
+        return embeddings + (0 if self._whole is None else self._whole.nbytes)
 
     @property
     def model_name(self) -> str:
