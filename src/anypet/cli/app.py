@@ -26,6 +26,7 @@ COMMANDS = (
     "models",
     "demo",
     "data",
+    "serve",
 )
 
 app = typer.Typer(

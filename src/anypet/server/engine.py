@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from filelock import FileLock, Timeout
+
+from anypet.errors import AnyPETError
 from anypet.server.jobs import CancelledError, Job, Jobs
 from anypet.server.live import Live, Shown
 from anypet.server.metrics import Metrics
@@ -52,6 +55,11 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = FileLock(settings.state / "serve.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise AnyPETError(f"{settings.state} is in use by another server; give --state FOLDER") from error
         self.library = ScanLibrary(settings.state, settings.folder, settings.limits, settings.unit)
         self.store = Store(
             settings.state, self.library, self._session,
@@ -202,3 +210,4 @@ class Engine:
         """Ends the workers; what was answered is on disk."""
         for worker in self.workers:
             worker.stop()
+        self._lock.release()

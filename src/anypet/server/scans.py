@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import secrets
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ from anypet.volume import Volume
 
 log = logging.getLogger(__name__)
 MAPPED = 32  # scans held open; sessions hold theirs besides
+_STORED = re.compile(r"[ua][0-9a-f]{16}")
 LISTING_S = 5.0  # the folder is not looked through again before
 
 
@@ -129,7 +131,7 @@ class ScanLibrary:
 
     def entries(self, owner: str) -> list[Entry]:
         """The scans of the folder, and those that the owner sent."""
-        found = [Entry(f.id, f.name, "folder", None, f.path, f.ct) for f in self._discover()]
+        found = [_entry(one) for one in self._discover()]
         own = (self._stored(path.name) for path in sorted(self.root.glob("[ua]*")) if path.is_dir())
         return found + [entry for entry in own if entry is not None and entry.owner in (None, owner)]
 
@@ -139,10 +141,14 @@ class ScanLibrary:
         Raises:
             NotFoundError: not there, or somebody else's.
         """
-        for entry in self.entries(owner):
-            if entry.id == key:
+        if _STORED.fullmatch(key):
+            entry = self._stored(key)
+            if entry is not None and entry.owner in (None, owner):
                 return entry
-        raise NotFoundError(f"there is no scan {key!r}")
+        for found in self._discover():
+            if found.id == key:
+                return _entry(found)
+        raise NotFoundError(f"there is no scan {key[:40]!r}")
 
     def _discover(self) -> list[Found]:
         if self.folder is None:
@@ -318,6 +324,10 @@ class ScanLibrary:
         entry = self.entry(key, owner)
         self._open.pop(entry.id, None)
         shutil.rmtree(self.root / entry.id, ignore_errors=True)
+
+
+def _entry(found: Found) -> Entry:
+    return Entry(found.id, found.name, "folder", None, found.path, found.ct)
 
 
 def _write_array(path: Path, volume: Volume) -> None:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from anypet.models.base import PromptableModel
 
 
+def default_state() -> Path:
+    """Where a server keeps what it is not told a place for."""
+    return home() / "serve"
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to serve.
@@ -41,7 +46,7 @@ class Settings:
     """
 
     tokens: Mapping[str, str]
-    state: Path = field(default_factory=lambda: home() / "serve")
+    state: Path = field(default_factory=default_state)
     folder: Path | None = None
     unit: str | None = None
     client_unit: str = "SUVbw"
