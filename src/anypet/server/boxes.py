@@ -84,7 +84,7 @@ def _inflated(data: bytes, size: int) -> bytes:
     """Never more than `size` bytes, whatever the data would unpack to."""
     try:
         raw = zlib.decompressobj().decompress(data, size + 1)
-    except zlib.error as error:
+    except (zlib.error, OverflowError) as error:
         raise ValueError(f"the box's data is damaged: {error}") from error
     if len(raw) != size:
         raise ValueError(f"the box's data is not {size} bytes long when it is unpacked")

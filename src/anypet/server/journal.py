@@ -183,7 +183,7 @@ class Journal:
                 self._apply(record, restored, scan)
             if restored.objects and restored.selected not in restored.objects:
                 raise ValueError(f"the selected object {restored.selected!r} is not there")
-        except (KeyError, TypeError, ValueError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise ReadError(f"{self.path}: not a journal of this version, or damaged: {error}") from error
         self._steps = {name: list(item.steps) for name, item in restored.objects.items()}
         self._cursors = {name: item.cursor for name, item in restored.objects.items()}

@@ -249,7 +249,8 @@ class _Counted:
 
     async def send(self, message: Message) -> None:
         if self._left < 0 and message["type"] == "http.response.start":
-            message = {**message, "status": 413}
+            headers = [*message.get("headers", []), (b"connection", b"close")]
+            message = {**message, "status": 413, "headers": headers}
         await self._send(message)
 
 
@@ -265,6 +266,8 @@ def _preflight(headers: Mapping[str, str]) -> dict[bytes, bytes]:
 async def _answer(send: Send, status: int, text: str, headers: Mapping[bytes, bytes] | None = None) -> None:
     body = json.dumps({"detail": text}).encode() if text else b""
     told = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    if status >= 400:  # whatever else the client wanted to send is not waited for
+        told.append((b"connection", b"close"))
     await send(
         {"type": "http.response.start", "status": status, "headers": [*told, *(headers or {}).items()]}
     )

@@ -9,6 +9,7 @@ import gzip
 import re
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from anypet.formats import suffix_of
 IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha")
 _CHUNK = 2**20
 _HEADER_BYTES = 2**16
+_MOST_BEFORE_VOXELS = 2**24  # of a NIfTI file: extensions
+_BROKEN_NIFTI = (nib.wrapstruct.WrapStructError, nib.spatialimages.HeaderDataError)
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,15 @@ def receive(files: Iterable[tuple[str, BinaryIO]], folder: Path, limits: Limits)
     """
     written: list[Path] = []
     left = limits.unpacked_bytes
-    for name, content in _members(files, limits):
-        if len(written) >= limits.files:
-            raise TooLargeError(f"more than {limits.files} files in one upload; send one study at a time")
-        path = folder / f"{len(written) + 1:06d}{suffix_for(name)}"
-        left -= _copy(content, path, left)
-        written.append(path)
+    try:
+        for name, content in _members(files, limits):
+            if len(written) >= limits.files:
+                raise TooLargeError(f"more than {limits.files} files in one upload; send one study at a time")
+            path = folder / f"{len(written) + 1:06d}{suffix_for(name)}"
+            left -= _copy(content, path, left)
+            written.append(path)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+        raise ReadError(f"the zip archive cannot be unpacked: {error}") from error
     if not written:
         raise ReadError("the upload holds no file")
     images = [path for path in written if suffix_of(path)]
@@ -111,13 +117,10 @@ def _members(files: Iterable[tuple[str, BinaryIO]], limits: Limits) -> Iterator[
         if not name.lower().endswith(".zip"):
             yield name, content
             continue
-        try:
-            with zipfile.ZipFile(content) as archive:
-                for member in check_archive(name, archive, limits):
-                    with archive.open(member) as unpacked:
-                        yield member.filename, unpacked  # type: ignore[misc]
-        except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
-            raise ReadError(f"{shown(name)}: the zip archive cannot be unpacked: {error}") from error
+        with zipfile.ZipFile(content) as archive:
+            for member in check_archive(name, archive, limits):
+                with archive.open(member) as unpacked:
+                    yield member.filename, unpacked  # type: ignore[misc]
 
 
 def check_archive(name: str, archive: zipfile.ZipFile, limits: Limits) -> list[zipfile.ZipInfo]:
@@ -184,7 +187,7 @@ def check_image(path: Path, limits: Limits) -> None:
         _check_alone(path, suffix)
     try:
         size = _nifti_bytes(path) if suffix in (".nii", ".nii.gz") else _sitk_bytes(path)
-    except (RuntimeError, OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, zlib.error, *_BROKEN_NIFTI) as error:
         raise ReadError(f"the file is no {suffix[1:]} image, or a damaged one: {error}") from error
     if size > limits.image_bytes:
         raise TooLargeError(f"the image has {_gib(size)} of voxels; {_gib(limits.image_bytes)} is the most")
@@ -205,9 +208,15 @@ def _check_alone(path: Path, suffix: str) -> None:
 
 
 def _nifti_bytes(path: Path) -> int:
+    """What the header says of the voxels; nothing else is read."""
     opener = gzip.open if path.name.endswith(".gz") else open
     with opener(path, "rb") as file:
-        header = nib.Nifti1Header.from_fileobj(file, check=False)
+        head = file.read(nib.Nifti2Header.sizeof_hdr)
+    second = int.from_bytes(head[:4], "little") == nib.Nifti2Header.sizeof_hdr or head[:4] == b"\0\0\x02\x1c"
+    kind = nib.Nifti2Header if second else nib.Nifti1Header
+    header = kind(head[: kind.sizeof_hdr], check=False)
+    if not 0 <= int(header["vox_offset"]) <= _MOST_BEFORE_VOXELS:
+        raise ValueError(f"the voxels begin at byte {int(header['vox_offset'])}")
     size = header.get_data_dtype().itemsize
     for n in header.get_data_shape():
         size *= max(int(n), 0)
