@@ -53,7 +53,8 @@ def encode_mask(patch: Patch) -> Json:
 
 def encode_levels(patch: Patch, highest: float) -> Json:
     """A box of numbers from 0 to `highest` as JSON, encoding "u8": 255 is `highest`, said in "highest"."""
-    levels = np.clip(np.round(patch.values * (255 / highest)), 0, 255).astype(np.uint8)
+    values = patch.values.astype(np.float32)  # half precision is too coarse to be multiplied
+    levels = np.clip(np.round(values * (255 / highest)), 0, 255).astype(np.uint8)
     return {**_box(patch, "u8", levels.ravel(order="F").tobytes()), "highest": highest}
 
 

@@ -55,7 +55,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         settings.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = FileLock(settings.state / "serve.lock")
+        self._lock = FileLock(settings.state / "serve.lock", thread_local=False)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
