@@ -47,7 +47,9 @@ class Served:
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(self.app, log_level="error", access_log=False, timeout_graceful_shutdown=5)
         self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True
+        )
         self._clients: list[httpx.Client] = []
 
     def __enter__(self) -> Served:
@@ -75,4 +77,7 @@ class Served:
     def session(self, client: httpx.Client, scan: int = 0) -> str:
         """A new session on one of the scans -> the address of its prompts."""
         key = client.get("/api/scans").json()[scan]["id"]
-        return "/api/sessions/" + client.post("/api/sessions", json={"scan": key}).raise_for_status().json()["id"]
+        return (
+            "/api/sessions/"
+            + client.post("/api/sessions", json={"scan": key}).raise_for_status().json()["id"]
+        )

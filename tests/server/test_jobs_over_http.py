@@ -84,9 +84,14 @@ def test_lesions_become_objects_and_can_be_clicked(served: Served) -> None:
     for item in job["result"]["objects"]:
         mask = decode(item["changed"]).on_grid(own.scan.shape, bool)
         assert np.array_equal(mask, own.objects[item["name"]].mask)
-    told = client.post(f"{path}/lesions/click", json={"point": FIRST, "positive": False, "space": "voxel"}).json()
+    told = client.post(
+        f"{path}/lesions/click", json={"point": FIRST, "positive": False, "space": "voxel"}
+    ).json()
     assert [(o["name"], o["measures"]["voxels"]) for o in told["objects"]] == [("lesion 1", 0)]
-    assert client.post(f"{path}/undo", json={"object": "lesion 1"}).json()["objects"][0]["measures"]["voxels"] > 0
+    assert (
+        client.post(f"{path}/undo", json={"object": "lesion 1"}).json()["objects"][0]["measures"]["voxels"]
+        > 0
+    )
 
 
 def test_words_become_objects(served: Served) -> None:

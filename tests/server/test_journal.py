@@ -85,12 +85,28 @@ def perform(session: Session, action: str, voxel: tuple[int, int, int]) -> None:
         session.add_point(voxel, action == "add")
 
 
-ACTIONS = ["add", "add", "reject", "undo", "redo", "reset", "object", "select", "remove", "rename", "box", "mask"]
+ACTIONS = [
+    "add",
+    "add",
+    "reject",
+    "undo",
+    "redo",
+    "reset",
+    "object",
+    "select",
+    "remove",
+    "rename",
+    "box",
+    "mask",
+]
 voxels = st.tuples(st.integers(20, 28), st.integers(16, 24), st.integers(24, 36))
 
 
 @settings(deadline=None, max_examples=12)
-@given(actions=st.lists(st.tuples(st.sampled_from(ACTIONS), voxels), min_size=1, max_size=8), halt=st.integers(0, 8))
+@given(
+    actions=st.lists(st.tuples(st.sampled_from(ACTIONS), voxels), min_size=1, max_size=8),
+    halt=st.integers(0, 8),
+)
 def test_a_restored_session_is_the_one_that_was_left(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, Any]], halt: int
 ) -> None:
@@ -165,7 +181,9 @@ def test_lost_arrays_are_said(tmp_path: Path) -> None:
         restored(tmp_path)[0].mask  # noqa: B018
 
 
-@pytest.mark.parametrize("text", ['{"objects":{"a":{"keep":0,"cursor":5,"steps":[]}}}', '{"selected":3}', '{"objects":1}'])
+@pytest.mark.parametrize(
+    "text", ['{"objects":{"a":{"keep":0,"cursor":5,"steps":[]}}}', '{"selected":3}', '{"objects":1}']
+)
 def test_another_version_is_said(tmp_path: Path, text: str) -> None:
     three_clicks(tmp_path)
     with (tmp_path / "journal.jsonl").open("a") as file:

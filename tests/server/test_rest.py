@@ -117,7 +117,10 @@ def test_a_whole_session_goes_as_on_this_machine(served: Served) -> None:
     assert expected is not None
     assert (tuple(found["voxel"]), found["positive"]) == expected
     assert np.allclose(found["mm"], SCAN.to_mm(expected.voxel))
-    for what, values in (("uncertainty", twin.session.uncertainty), ("probability", twin.session.probability)):
+    for what, values in (
+        ("uncertainty", twin.session.uncertainty),
+        ("probability", twin.session.probability),
+    ):
         box = decode(twin.get(what)["box"])
         assert np.abs(box.on_grid(SCAN.shape, np.float32) - values).max() <= 0.5 / 255 + 1e-4
     twin.get("uncertainty", object="second")
@@ -139,7 +142,11 @@ def test_objects_have_names_and_colours(served: Served) -> None:
     assert twin.post("select", name="liver")["selected"] == "liver"
     told = twin.client.request("DELETE", f"{twin.path}/objects", params={"name": "liver"}).json()
     assert [o["name"] for o in told["objects"]] == ["object 2"]
-    for body in ({"name": "liver"}, {"name": "object 2", "colour": "red"}, {"name": "object 2", "rename": ""}):
+    for body in (
+        {"name": "liver"},
+        {"name": "object 2", "colour": "red"},
+        {"name": "object 2", "rename": ""},
+    ):
         assert twin.client.patch(f"{twin.path}/objects", json=body).status_code == 422
 
 
@@ -151,7 +158,11 @@ BAD = [
     ("point", {"point": MIDDLE, "space": "pixel"}, "space"),
     ("scribble", {"points": []}, "points"),
     ("box", {"lo": [5, 5, 5], "hi": [5, 9, 9], "space": "voxel"}, "flat"),
-    ("mask", {"mask": {"start": [40, 30, 50], "shape": [20, 20, 20], "encoding": "bits", "data": ""}}, "no box"),
+    (
+        "mask",
+        {"mask": {"start": [40, 30, 50], "shape": [20, 20, 20], "encoding": "bits", "data": ""}},
+        "no box",
+    ),
     ("mask", {"mask": {}}, "no box"),
     ("lesions/click", {"point": MIDDLE, "space": "voxel"}, "first"),
     ("text", {"text": ""}, "text"),
@@ -161,7 +172,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("what", "body", "says"), BAD)
-def test_what_is_wrong_is_said_and_changes_nothing(served: Served, what: str, body: dict[str, Any], says: str) -> None:
+def test_what_is_wrong_is_said_and_changes_nothing(
+    served: Served, what: str, body: dict[str, Any], says: str
+) -> None:
     twin = Twin(served)
     twin.prompt("point", point=MIDDLE, space="voxel")
     before = twin.client.get(twin.path).json()
@@ -176,7 +189,9 @@ def test_numbers_that_are_none_are_refused(served: Served) -> None:
     twin = Twin(served)
     for text in ("NaN", "Infinity", "1e400"):
         body = f'{{"point": [{text}, 1, 1]}}'.encode()
-        answer = twin.client.post(f"{twin.path}/point", content=body, headers={"Content-Type": "application/json"})
+        answer = twin.client.post(
+            f"{twin.path}/point", content=body, headers={"Content-Type": "application/json"}
+        )
         assert answer.status_code == 422
 
 

@@ -86,7 +86,9 @@ def test_a_scan_is_read_once_and_again_when_its_file_changes(
 
     reads: list[str] = []
     real = module.read_study
-    monkeypatch.setattr(module, "read_study", lambda path, **how: (reads.append(str(path)), real(path, **how))[1])
+    monkeypatch.setattr(
+        module, "read_study", lambda path, **how: (reads.append(str(path)), real(path, **how))[1]
+    )
     key = next(e.id for e in library(tmp_path, folder).entries("a") if e.name == "alone.nrrd")
     first = library(tmp_path, folder).open(key, "anna")
     again = library(tmp_path, folder)  # as after a restart
@@ -165,7 +167,9 @@ def test_volumes_that_programs_hand_over_are_kept_once(tmp_path: Path) -> None:
     one, two = scans.add(SCAN, "anna", "one"), scans.add(SCAN, "anna", "two")
     assert one.entry.id == two.entry.id
     assert scans.add(SCAN, "bo", "one").entry.id != one.entry.id
-    moved = Volume(SCAN.array, SCAN.affine + np.eye(4)[:, [3, 0, 1, 2]] * 0 + np.diag([0.5, 0, 0, 0]), "SUVbw")
+    moved = Volume(
+        SCAN.array, SCAN.affine + np.eye(4)[:, [3, 0, 1, 2]] * 0 + np.diag([0.5, 0, 0, 0]), "SUVbw"
+    )
     assert scans.add(moved, "anna", "one").entry.id != one.entry.id
     assert np.array_equal(library(tmp_path).open(one.entry.id, "anna").pet.array, SCAN.array)
     with pytest.raises(AnyPETError, match="SUVbw"):

@@ -70,7 +70,9 @@ def test_health_and_login_are_free(served: Served) -> None:
     assert client.get("/healthz").json() == {"ok": True}
     assert client.get("/auth/").json()["enabled"] is True
     assert client.post("/auth/token", data={"username": "x", "password": "wrong"}).status_code == 401
-    assert client.post("/auth/token", data={"username": "x", "password": TOKEN}).json()["access_token"] == TOKEN
+    assert (
+        client.post("/auth/token", data={"username": "x", "password": TOKEN}).json()["access_token"] == TOKEN
+    )
     assert client.post("/auth/token", files={"password": ("a", b"x" * 100)}).status_code >= 400
 
 
@@ -127,9 +129,13 @@ def test_a_request_without_host_is_refused(served: Served) -> None:
     assert raw(served, None) in (400, 421)
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "file://", VIEWER + ".evil"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:1", "file://", VIEWER + ".evil"]
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
-def test_pages_of_other_sites_are_refused_even_with_the_token(served: Served, origin: str, method: str) -> None:
+def test_pages_of_other_sites_are_refused_even_with_the_token(
+    served: Served, origin: str, method: str
+) -> None:
     headers = {"Origin": origin, "Access-Control-Request-Method": "POST"}
     answer = served.client(**headers).request(method, "/api/scans")
     assert answer.status_code == 403
@@ -194,7 +200,9 @@ def test_too_much_is_refused_before_and_while_it_comes(served: Served) -> None:
     assert client.get("/healthz").json() == {"ok": True}
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"scan": 5}', b'{"scan": {}}', b"\xff\xfe", b'{"a":' * 9999])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"null", b'{"scan": 5}', b'{"scan": {}}', b"\xff\xfe", b'{"a":' * 9999]
+)
 def test_malformed_json_is_said(served: Served, body: bytes) -> None:
     for path in ("/api/sessions", f"/api/sessions/{'0' * 32}/point"):
         answer = served.client().post(path, content=body, headers={"Content-Type": "application/json"})
@@ -250,7 +258,9 @@ def test_sessions_scans_jobs_and_leases_of_others_are_not_there(served: Served) 
     assert bo.delete(f"/api/jobs/{job}").status_code == 404
 
 
-@pytest.mark.parametrize("key", ["..", "%2e%2e%2f", "0" * 31, "0" * 32, "A" * 32, "../" + "0" * 32, "x" * 3000, "%00"])
+@pytest.mark.parametrize(
+    "key", ["..", "%2e%2e%2f", "0" * 31, "0" * 32, "A" * 32, "../" + "0" * 32, "x" * 3000, "%00"]
+)
 def test_session_ids_are_no_paths(served: Served, key: str) -> None:
     answer = served.client().get(f"/api/sessions/{key}/mask")
     assert answer.status_code == 404
@@ -282,7 +292,9 @@ def test_html_in_names_is_text(served: Served) -> None:
     assert "'=cmd" in table
 
 
-@pytest.mark.parametrize("token", ["", "short", "x" * 15, "with space and more text", "ümläute-sind-nicht-erlaubt", "a/b" * 9])
+@pytest.mark.parametrize(
+    "token", ["", "short", "x" * 15, "with space and more text", "ümläute-sind-nicht-erlaubt", "a/b" * 9]
+)
 def test_tokens_that_could_be_guessed_or_cut_are_refused(tmp_path: Path, token: str) -> None:
     with pytest.raises(AnyPETError, match="token"):
         Access({token: "user"})

@@ -185,7 +185,9 @@ def start(tmp_path: Path, folder: Path, port: int) -> tuple[subprocess.Popen[str
     """A server in a process of its own."""
     paths = [str(Path(__file__).parents[1]), *sys.path]
     slow = str(tmp_path / "slow")
-    code = textwrap.dedent(SLOW).format(paths=paths, place=str(tmp_path), folder=str(folder), port=port, slow=slow)
+    code = textwrap.dedent(SLOW).format(
+        paths=paths, place=str(tmp_path), folder=str(folder), port=port, slow=slow
+    )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {TOKEN}"})
     until = time.monotonic() + 60

@@ -59,10 +59,9 @@ def asked_of(params: Mapping[str, Any], scan: Volume) -> list[Asked]:
     roi = params.get("roi")
     box = None if not roi else _box(roi, scan)
     if "points" in params:
-        signs = list(params.get("point_labels") or [1] * len(params["points"]))
-        points = [
-            point_prompt(scan, p, bool(s), "voxel") for p, s in zip(params["points"], signs, strict=False)
-        ]
+        given = _list(params["points"])
+        signs = _list(params.get("point_labels")) or [1] * len(given)
+        points = [point_prompt(scan, p, bool(s), "voxel") for p, s in zip(given, signs, strict=False)]
         found = [Asked(label, tuple(points), box)]
     elif "foreground" in params:
         found = [Asked(label, _points(params["foreground"], params.get(BACKGROUND), scan), box)]
@@ -79,8 +78,14 @@ def asked_of(params: Mapping[str, Any], scan: Volume) -> list[Asked]:
 
 
 def _points(positive: Any, negative: Any, scan: Volume) -> tuple[Point, ...]:
-    pairs = [(p, True) for p in positive or []] + [(p, False) for p in negative or []]
+    pairs = [(p, True) for p in _list(positive)] + [(p, False) for p in _list(negative)]
     return tuple(point_prompt(scan, point, sign, "voxel") for point, sign in pairs)
+
+
+def _list(given: Any) -> list[Any]:
+    if given is not None and not isinstance(given, list):
+        raise PromptError(f"a list of voxels is expected, got {str(given)[:60]}")
+    return given or []
 
 
 def _box(roi: Any, scan: Volume) -> Box:
@@ -121,7 +126,8 @@ def _rounded(point: Point) -> tuple[float, float, float, bool]:
 def mask_from(path: Path, label: str, params: Mapping[str, Any], scan: Volume) -> Patch | None:
     """The mask in a label file that came with a request; None if the label is not in it."""
     values = label_array(path, scan)
-    ids = {str(one.get("name")): int(one.get("id", 0)) for one in params.get("label_info") or []}
+    told = [one for one in _list(params.get("label_info")) if isinstance(one, dict)]
+    ids = {str(one.get("name")): one.get("id") for one in told}
     mask = values == ids[label] if label in ids else values > 0
     return mask_prompt(scan, mask) if mask.any() else None
 
