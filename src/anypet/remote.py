@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -195,7 +196,9 @@ class RemoteSession:
                 if progress is not None:
                     progress(int(job["done"]), int(job["planned"]))
         except BaseException:
-            self.server.send("DELETE", f"/api/jobs/{job['id']}")
+            with contextlib.suppress(AnyPETError):
+                self.server.send("DELETE", f"/api/jobs/{job['id']}")
+                self._take(self.server.get(f"/api/sessions/{self.id}"))
             raise
         self._take(self.server.get(f"/api/sessions/{self.id}"))
         if job["state"] != "done":

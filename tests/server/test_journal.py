@@ -1,4 +1,4 @@
-"""The journal against the session that it was written from: bit for bit, whatever was done, whatever broke."""
+"""The journal against the session it was written from: bit for bit, whatever was done, whatever broke."""
 
 from __future__ import annotations
 
@@ -255,9 +255,13 @@ def test_a_long_history_is_on_disk_and_not_in_memory(tmp_path: Path) -> None:
 def test_arrays_of_every_kind_come_back(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = [
-        np.zeros((0, 0, 0), bool), rng.random((3, 4, 5)) < 0.5, rng.random((2, 2, 2)).astype(np.float16),
-        np.zeros((0, 3), np.float32), np.asfortranarray(rng.random((7, 2, 3))), np.zeros((50, 50, 50), np.uint16),
-    ]  # fmt: skip
+        np.zeros((0, 0, 0), bool),
+        rng.random((3, 4, 5)) < 0.5,
+        rng.random((2, 2, 2)).astype(np.float16),
+        np.zeros((0, 3), np.float32),
+        np.asfortranarray(rng.random((7, 2, 3))),
+        np.zeros((50, 50, 50), np.uint16),
+    ]
     file = ArrayFile(tmp_path / "a.bin", ArrayCache(0))
     refs = file.append(arrays[:3]) + file.append(arrays[3:])
     for ref, array in zip(refs, arrays, strict=True):

@@ -266,11 +266,16 @@ def test_ohif_v3_wants_bare_nrrd_as_the_body(served: Served) -> None:
     dicom = next(s["id"] for s in series if s["name"] == "study")
     meta = served.client().get(f"/api/scans/{dicom}").json()["meta"]
     params = {
-        "foreground": [[24, 20, 30]], "background": [], "result_extension": ".nrrd", "result_dtype": "uint8",
-        "result_compress": False, "restore_label_idx": False,
-    }  # fmt: skip
+        "foreground": [[24, 20, 30]],
+        "background": [],
+        "result_extension": ".nrrd",
+        "result_dtype": "uint8",
+        "result_compress": False,
+        "restore_label_idx": False,
+    }
     boundary = "----WebKitFormBoundaryabc"
-    body = f'--{boundary}\r\nContent-Disposition: form-data; name="params"\r\n\r\n{json.dumps(params)}\r\n--{boundary}--\r\n'
+    part = f'--{boundary}\r\nContent-Disposition: form-data; name="params"\r\n\r\n'
+    body = f"{part}{json.dumps(params)}\r\n--{boundary}--\r\n"
     headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Origin": "https://ohif.example"}
     address = f"/t/{TOKEN}/infer/anypet?image={meta['series_uid']}&output=image"  # OHIF cannot log in
     answer = served.client(None).post(address, content=body.encode(), headers=headers)
@@ -285,8 +290,14 @@ def test_ohif_v3_wants_bare_nrrd_as_the_body(served: Served) -> None:
 
 
 def test_ohif_with_output_all_takes_the_parts_apart_as_text(served: Served) -> None:
-    params = {"foreground": [MIDDLE], "background": [], "label": "lesion", "result_extension": ".nrrd",
-              "result_dtype": "uint16", "result_compress": False}  # fmt: skip
+    params = {
+        "foreground": [MIDDLE],
+        "background": [],
+        "label": "lesion",
+        "result_extension": ".nrrd",
+        "result_dtype": "uint16",
+        "result_compress": False,
+    }
     answer = infer(served, params, output="all")
     boundary = answer.headers["Content-Type"].split("boundary=")[1]
     parts = [part for part in answer.content.decode("utf-8").split(f"--{boundary}") if part.strip()]
@@ -323,12 +334,19 @@ def test_deepedit_and_vista3d_spell_clicks_in_their_own_ways(served: Served) -> 
 def test_points_are_read_as_each_client_writes_them() -> None:
     found = asked_of({"points": [MIDDLE, BESIDE], "point_labels": [1, 0], "label": "x"}, SCAN)
     assert [(p.positive, np.round(SCAN.to_voxel(p.mm)).tolist()) for p in found[0].points] == [
-        (True, MIDDLE), (False, BESIDE)
-    ]  # fmt: skip
+        (True, MIDDLE),
+        (False, BESIDE),
+    ]
     for params in (
-        {}, {"foreground": [], "background": []}, {"foreground": [[1, 2]]}, {"foreground": [[1, 2, 900]]},
-        {"foreground": 5}, {"foreground": [], "roi": [1, 2]}, {"points": "x"}, {"liver": [["a", 1, 2]]},
-    ):  # fmt: skip
+        {},
+        {"foreground": [], "background": []},
+        {"foreground": [[1, 2]]},
+        {"foreground": [[1, 2, 900]]},
+        {"foreground": 5},
+        {"foreground": [], "roi": [1, 2]},
+        {"points": "x"},
+        {"liver": [["a", 1, 2]]},
+    ):
         with pytest.raises(PromptError):
             asked_of(params, SCAN)
 
@@ -366,25 +384,35 @@ def test_images_are_given_as_suv(served: Served, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "form", "status", "says"),
+    ("query", "params", "status", "says"),
     [
-        ({"image": "nothing"}, {"params": "{}"}, 404, "no image"),
-        ({"image": "pet.nii.gz"}, {"params": "{}"}, 422, "no click"),
-        ({"image": "pet.nii.gz"}, {"params": "{"}, 422, "JSON"),
-        ({"image": "pet.nii.gz"}, {"params": "[]"}, 422, "JSON object"),
-        ({"image": "pet.nii.gz", "output": "dicom_seg"}, {"params": "{}"}, 422, "DICOM SEG"),
-        ({"image": "pet.nii.gz", "output": "pdf"}, {"params": "{}"}, 422, "output"),
-        ({"session_id": "u0"}, {"params": "{}"}, 404, "no image"),
-        ({"image": "pet.nii.gz"}, {"params": json.dumps({"foreground": [MIDDLE], "result_extension": "/../x"})}, 422, "result"),
-        ({"image": "pet.nii.gz"}, {"params": json.dumps({"foreground": [MIDDLE], "result_dtype": "object"})}, 422, "result"),
-        ({"image": "pet.nii.gz"}, {"params": json.dumps({"foreground": [[9999, 0, 0]]})}, 422, "outside"),
-        ({"image": "pet.nii.gz"}, {"params": json.dumps({"foreground": 5})}, 422, ""),
+        ({"image": "nothing"}, "{}", 404, "no image"),
+        ({"image": "pet.nii.gz"}, "{}", 422, "no click"),
+        ({"image": "pet.nii.gz"}, "{", 422, "JSON"),
+        ({"image": "pet.nii.gz"}, "[]", 422, "JSON object"),
+        ({"image": "pet.nii.gz", "output": "dicom_seg"}, "{}", 422, "DICOM SEG"),
+        ({"image": "pet.nii.gz", "output": "pdf"}, "{}", 422, "output"),
+        ({"session_id": "u0"}, "{}", 404, "no image"),
+        (
+            {"image": "pet.nii.gz"},
+            json.dumps({"foreground": [MIDDLE], "result_extension": "/../x"}),
+            422,
+            "result",
+        ),
+        (
+            {"image": "pet.nii.gz"},
+            json.dumps({"foreground": [MIDDLE], "result_dtype": "object"}),
+            422,
+            "result",
+        ),
+        ({"image": "pet.nii.gz"}, json.dumps({"foreground": [[9999, 0, 0]]}), 422, "outside"),
+        ({"image": "pet.nii.gz"}, json.dumps({"foreground": 5}), 422, ""),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_said(
-    served: Served, query: dict[str, str], form: dict[str, str], status: int, says: str
+    served: Served, query: dict[str, str], params: str, status: int, says: str
 ) -> None:
-    answer = served.client().post("/infer/anypet", params=query, data=form)
+    answer = served.client().post("/infer/anypet", params=query, data={"params": params})
     assert answer.status_code == status, answer.text
     assert says in answer.json()["detail"]
 

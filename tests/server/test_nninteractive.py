@@ -1,7 +1,8 @@
-"""nnInteractive's own client, as it comes from PyPI, drives whole sessions; the bytes on the wire are its own."""
+"""nnInteractive's own client, as it comes from PyPI, drives whole sessions in its own bytes."""
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -394,10 +395,8 @@ def test_damaged_bytes_never_do_worse_than_an_error(data: st.DataObject) -> None
     else:
         for _ in range(data.draw(st.integers(1, 4))):
             good[data.draw(st.integers(0, 60))] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(ReadError):
         assert unpack(bytes(good), 10**5).nbytes <= 10**5
-    except (ReadError, TooLargeError):
-        pass
 
 
 def test_arrays_that_are_too_large_or_no_numbers_are_refused() -> None:

@@ -1,4 +1,4 @@
-"""Who may not: without a token, from another site, under another name, with too much, or into others' work."""
+"""Who may not: without a token, from another site, under another name, with too much, into others' work."""
 
 from __future__ import annotations
 
@@ -17,21 +17,38 @@ from serving import OTHER, TOKEN, Served, scan_folder, settings
 
 VIEWER = "https://viewer.example"
 PATHS = [
-    ("GET", "/"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/metrics"), ("GET", "/api/info"),
-    ("GET", "/api/scans"), ("POST", "/api/scans"), ("POST", "/api/sessions"), ("GET", "/api/jobs/x"),
-    ("POST", "/claim"), ("GET", "/capabilities"), ("GET", "/info/"), ("POST", "/infer/anypet"),
-    ("GET", "/datastore/"), ("GET", "/auth/token/valid"), ("GET", "/nothing/here"), ("GET", "/t/"),
-    ("GET", "/t/wrong-token-wrong-token/info/"), ("OPTIONS", "/api/scans"),
-]  # fmt: skip
+    ("GET", "/"),
+    ("GET", "/docs"),
+    ("GET", "/openapi.json"),
+    ("GET", "/metrics"),
+    ("GET", "/api/info"),
+    ("GET", "/api/scans"),
+    ("POST", "/api/scans"),
+    ("POST", "/api/sessions"),
+    ("GET", "/api/jobs/x"),
+    ("POST", "/claim"),
+    ("GET", "/capabilities"),
+    ("GET", "/info/"),
+    ("POST", "/infer/anypet"),
+    ("GET", "/datastore/"),
+    ("GET", "/auth/token/valid"),
+    ("GET", "/nothing/here"),
+    ("GET", "/t/"),
+    ("GET", "/t/wrong-token-wrong-token/info/"),
+    ("OPTIONS", "/api/scans"),
+]
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
     told = settings(
-        folder, folder=scan_folder(folder), origins=(VIEWER,), hosts=("pet.hospital.example",),
+        folder,
+        folder=scan_folder(folder),
+        origins=(VIEWER,),
+        hosts=("pet.hospital.example",),
         limits=Limits(request_bytes=2**20),
-    )  # fmt: skip
+    )
     with Served(told) as one:
         yield one
 
@@ -52,11 +69,19 @@ def test_nothing_is_told_without_a_token(served: Served) -> None:
     paths = [one for one in [*PATHS, *every_path(served)] if one not in free]
     assert len(paths) > 60
     for headers in (
-        {}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Bearer {TOKEN[:-1]}"}, {"Authorization": TOKEN},
-        {"Authorization": f"Basic {TOKEN}"}, {"Authorization": f"Bearer {TOKEN}x"}, {"Authorization": "Bearer"},
-        {"Cookie": f"{COOKIE}={TOKEN}"}, {"Cookie": f"{COOKIE}={cookie_of('wrong')}"}, {"Cookie": "=;=;"},
-        {"Authorization": "Bearer é"}, {"X-Lease-Token": "x"},
-    ):  # fmt: skip
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": f"Bearer {TOKEN[:-1]}"},
+        {"Authorization": TOKEN},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Authorization": "Bearer"},
+        {"Cookie": f"{COOKIE}={TOKEN}"},
+        {"Cookie": f"{COOKIE}={cookie_of('wrong')}"},
+        {"Cookie": "=;=;"},
+        {"Authorization": "Bearer é"},
+        {"X-Lease-Token": "x"},
+    ):
         client = served.client(None, **{k: v for k, v in headers.items() if v.isascii()})
         for method, path in paths:
             answer = client.request(method, path, params={"token": TOKEN} if path != "/" else None)
@@ -112,12 +137,22 @@ def raw(served: Served, host: str | None, path: str = "/healthz", **headers: str
 @pytest.mark.parametrize(
     ("host", "status"),
     [
-        ("127.0.0.1:80", 200), ("localhost", 200), ("LOCALHOST:8000", 200), ("[::1]:8000", 200), ("10.1.2.3", 200),
-        ("pet.hospital.example", 200), ("viewer.example", 200),
-        ("evil.example", 421), ("127.0.0.1.evil.example", 421), ("localhost.evil.example:8000", 421), ("", 421),
-        ("127.0.0.1@evil.example", 421), ("pet.hospital.example.", 421), ("x" * 2000, 421),
+        ("127.0.0.1:80", 200),
+        ("localhost", 200),
+        ("LOCALHOST:8000", 200),
+        ("[::1]:8000", 200),
+        ("10.1.2.3", 200),
+        ("pet.hospital.example", 200),
+        ("viewer.example", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("localhost.evil.example:8000", 421),
+        ("", 421),
+        ("127.0.0.1@evil.example", 421),
+        ("pet.hospital.example.", 421),
+        ("x" * 2000, 421),
     ],
-)  # fmt: skip
+)
 def test_only_names_of_this_server_are_answered(served: Served, host: str, status: int) -> None:
     """DNS rebinding: a page of evil.example, whose name now points at this machine, reaches nothing."""
     assert raw(served, host) == status
@@ -227,11 +262,18 @@ def test_sessions_scans_jobs_and_leases_of_others_are_not_there(served: Served) 
     path = served.session(anna)
     anna.post(f"{path}/point", json={"point": [24, 20, 30], "space": "voxel"}).raise_for_status()
     calls = [
-        ("GET", path, None), ("DELETE", path, None), ("GET", f"{path}/mask", None), ("GET", f"{path}/export/nifti", None),
-        ("POST", f"{path}/point", {"point": [1, 1, 1]}), ("POST", f"{path}/undo", None), ("GET", f"{path}/uncertainty", None),
-        ("POST", f"{path}/lesions", None), ("POST", f"{path}/text", {"text": "liver"}), ("GET", f"{path}/timers", None),
+        ("GET", path, None),
+        ("DELETE", path, None),
+        ("GET", f"{path}/mask", None),
+        ("GET", f"{path}/export/nifti", None),
+        ("POST", f"{path}/point", {"point": [1, 1, 1]}),
+        ("POST", f"{path}/undo", None),
+        ("GET", f"{path}/uncertainty", None),
+        ("POST", f"{path}/lesions", None),
+        ("POST", f"{path}/text", {"text": "liver"}),
+        ("GET", f"{path}/timers", None),
         ("PATCH", f"{path}/objects", {"name": "object 1", "rename": "x"}),
-    ]  # fmt: skip
+    ]
     for method, address, body in calls:
         assert bo.request(method, address, json=body).status_code == 404, address
     assert bo.get("/api/sessions").json() == []
@@ -241,9 +283,12 @@ def test_sessions_scans_jobs_and_leases_of_others_are_not_there(served: Served) 
     sent = anna.post("/api/scans/demo").json()["id"]
     assert sent not in [one["id"] for one in bo.get("/api/scans").json()]
     for method, address in [
-        ("GET", f"/api/scans/{sent}"), ("DELETE", f"/api/scans/{sent}"), ("GET", f"/api/scans/{sent}/pet.nii.gz"),
-        ("GET", f"/datastore/image?image={sent}"), ("GET", f"/api/scans/{sent}/pet/slab"),
-    ]:  # fmt: skip
+        ("GET", f"/api/scans/{sent}"),
+        ("DELETE", f"/api/scans/{sent}"),
+        ("GET", f"/api/scans/{sent}/pet.nii.gz"),
+        ("GET", f"/datastore/image?image={sent}"),
+        ("GET", f"/api/scans/{sent}/pet/slab"),
+    ]:
         assert bo.request(method, address).status_code == 404
     assert bo.post("/api/sessions", json={"scan": sent}).status_code == 404
     assert bo.post(f"/infer/anypet?image={sent}", data={"params": "{}"}).status_code == 404
