@@ -80,7 +80,7 @@ def tile_scan(shape: Sequence[int], window: Sequence[int], step: float = 0.5) ->
         )
     if not 0 < step <= 1:
         raise AnyPETError(f"the tile step is a share of the window above 0 and up to 1, got {step}")
-    starts = []
+    starts: list[tuple[int, ...]] = []
     for size, tile in zip(shape, window, strict=True):
         room = size - tile
         if room <= 0:
