@@ -61,7 +61,7 @@ class ScanSettings(RunSettings):
     """A run on simulated whole-body scans; of the tracer discriminator if nothing else is said.
 
     Args:
-        tracers: of the scans, as often as the anatomies are of patients with them.
+        tracers: of the scans, drawn alike often, whatever the anatomy's patient was given.
         empty_share: share of the scans without any lesion.
     """
 
