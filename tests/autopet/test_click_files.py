@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anypet.autopet.click_files import LesionClicks, parse_clicks, read_clicks, write_clicks
@@ -34,6 +34,7 @@ def test_the_other_spelling_is_grand_challenges() -> None:
 
 
 @pytest.mark.parametrize("spelling", ["plain", "gc"])
+@settings(deadline=None)
 @given(tumour=VOXELS, background=VOXELS)
 def test_both_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, spelling: Any, tumour: Any, background: Any

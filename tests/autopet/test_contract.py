@@ -60,7 +60,7 @@ def test_the_mask_is_what_the_challenge_expects(tmp_path: Path) -> None:
     mask = sitk.ReadImage(str(path))
     assert mask.GetPixelID() == sitk.sitkUInt8
     assert mask.GetSize() == SIZE
-    assert mask.IsSameImageGeometryAs(pet, 1e-9, 1e-9)
+    assert mask.IsSameImageGeometryAs(pet, 0.0, 0.0)  # though the direction is rounded
     values = sitk.GetArrayFromImage(mask)
     assert sorted(np.argwhere(values).tolist()) == [[1, 2, 13], [8, 10, 3]]  # z, y, x
     assert set(np.unique(values)) == {0, 1}
@@ -74,6 +74,22 @@ def test_nothing_is_written_for_what_is_no_mask(tmp_path: Path, result: Any) -> 
     with pytest.raises(AnyPETError, match=r"expected bool of \(14, 11, 9\)"):
         run_contract(tmp_path / "input", tmp_path / "output", lambda pet, ct, clicks: result)
     assert not (tmp_path / "output").exists()
+
+
+def test_a_disk_that_refuses_leaves_the_old_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay_out(tmp_path / "input", POINTS)
+    path = run_contract(tmp_path / "input", tmp_path / "output", clicked)
+    before = path.read_bytes()
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        Path(args[1]).write_bytes(b"half")
+        raise RuntimeError("no space left")
+
+    monkeypatch.setattr(sitk, "WriteImage", full)
+    with pytest.raises(AnyPETError, match="cannot be written: no space left"):
+        run_contract(tmp_path / "input", tmp_path / "output", clicked)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_ct_on_its_own_grid_is_brought_onto_the_pets(

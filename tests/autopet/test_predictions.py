@@ -65,11 +65,11 @@ def test_missing_and_superfluous_files_are_named(tmp_path: Path) -> None:
     put(masks / "stray_pred0.nii.gz")
     with pytest.raises(AnyPETError, match="no label for stray"):
         find_cases(masks, labels, 3)
+    with pytest.raises(AnyPETError, match="no label; expected"):
+        find_cases(masks, put(tmp_path / "empty" / "x_pred0.nii.gz").parent, 3)
     put(masks / "sub" / "stray_pred0.nii.gz")
     with pytest.raises(AnyPETError, match="have one name"):
         find_cases(masks, labels, 3)
-    with pytest.raises(AnyPETError, match="no label; expected"):
-        find_cases(masks, put(tmp_path / "empty" / "x_pred0.nii.gz").parent, 3)
     with pytest.raises(AnyPETError, match="no such folder"):
         find_cases(masks, tmp_path / "nowhere", 3)
 

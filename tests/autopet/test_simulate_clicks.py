@@ -12,6 +12,7 @@ import pytest
 from scipy import ndimage
 
 from anypet.autopet.simulate import simulate_clicks
+from anypet.clicks import bounding_box
 from anypet.errors import PromptError
 from anypet.io import read_labels
 from anypet.volume import Volume
@@ -124,12 +125,12 @@ def test_offsets_move_both_ways_and_never_change_sides() -> None:
     label, pet = blobs(5)
     lesion = label.array != 0
     still = simulate_clicks(label, pet, np.random.default_rng(0), budget=4)
+    centres = np.array([part["deepest"] for part in components(lesion)])
     moves = []
     for seed in range(60):
         moved = simulate_clicks(label, pet, np.random.default_rng(seed), centre_offset=2, edge_offset=3)
         assert all(lesion[voxel] for voxel in moved.tumour)
         assert not any(lesion[voxel] for voxel in moved.background)
-        centres = np.array([part["deepest"] for part in components(lesion)])
         steps = np.array(moved.tumour[0]) - centres
         moves.append(steps[np.argmin(np.abs(steps).max(axis=1))])
     assert np.abs(moves).max() <= 2
@@ -155,14 +156,17 @@ def test_bad_input_is_refused() -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("name", ["fdg_0b57b247b6_05-02-2002", "psma_95b833d46f153cd2_2018-04-16"])
 def test_the_published_clicks_of_real_lesions_obey_the_same_rules(shared_data: Path, name: str) -> None:
-    label = read_labels(shared_data / "lesion_masks" / f"{name}.nii.gz")
+    whole = read_labels(shared_data / "lesion_masks" / f"{name}.nii.gz")
     published = json.loads((shared_data / "anatomy" / "lesion_clicks.json").read_text())[name]["tumor"]
-    # any uptake will do: tumour clicks depend on the label alone; every lesion's centre is drawn
+    box = bounding_box(whole.array != 0, margin=2)  # tumour clicks depend on the lesions alone
+    assert box is not None
+    label = volume(np.ascontiguousarray(whole.array[box]), "label")
     uptake = label.with_array(label.array.astype(np.float32), "SUVbw")
     every = simulate_clicks(label, uptake, np.random.default_rng(0), budget=500).tumour
     labels, count = ndimage.label(label.array, CORNERS)
-    centres = set(every[:count])
-    voxels = [tuple(int(v) for v in np.rint(label.to_voxel(mm))) for mm in published]
+    centres = set(every[:count])  # with that budget every lesion's centre is drawn
+    corner = [s.start for s in box]
+    voxels = [tuple(int(v) for v in np.rint(whole.to_voxel(mm)) - corner) for mm in published]
     drawn = voxels[: min(10, count)]
     assert len(voxels) == 10
     assert set(drawn) <= centres

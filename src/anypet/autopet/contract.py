@@ -9,16 +9,17 @@ output/images/tumor-lesion-segmentation/<name of the CT>.mha      0 and 1, uint8
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+import SimpleITK as sitk  # noqa: N813
 
 from anypet.autopet.click_files import LesionClicks, read_clicks
 from anypet.autopet.segmenter import Segmenter, segment
-from anypet.errors import ReadError
-from anypet.grids import resample
-from anypet.io import AIR_HU, read, write
+from anypet.errors import AnyPETError, ReadError
+from anypet.grids import resample, to_sitk
+from anypet.io import AIR_HU, read
 from anypet.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,14 @@ class ContractInput:
         ct: HU, on the grid of the PET.
         clicks: in the scan; none at the first step.
         name: of the CT's file without its suffix; the output gets it.
+        pet_file: where the PET came from; the output gets its geometry.
     """
 
     pet: Volume
     ct: Volume
     clicks: LesionClicks
     name: str
+    pet_file: Path
 
 
 def read_input(root: Path | str) -> ContractInput:
@@ -62,7 +65,7 @@ def read_input(root: Path | str) -> ContractInput:
     clicks_file = root / CLICKS_FILE
     clicks = read_clicks(clicks_file) if clicks_file.exists() else LesionClicks()
     clicks.check_inside(pet.shape, str(clicks_file))
-    return ContractInput(pet, ct, clicks, ct_file.stem)
+    return ContractInput(pet, ct, clicks, ct_file.stem, pet_file)
 
 
 def _only_image(folder: Path) -> Path:
@@ -73,12 +76,12 @@ def _only_image(folder: Path) -> Path:
     return images[0]
 
 
-def write_output(root: Path | str, name: str, mask: Volume) -> Path:
+def write_output(root: Path | str, case: ContractInput, mask: Volume) -> Path:
     """Writes the mask of a case where the challenge looks for it.
 
     Args:
         root: the output folder; made if it is not there.
-        name: of the CT's file without its suffix.
+        case: gives the name and, to the last digit of its PET's header, the geometry.
         mask: bool, on the grid of the PET.
 
     Returns:
@@ -87,9 +90,23 @@ def write_output(root: Path | str, name: str, mask: Volume) -> Path:
     Raises:
         AnyPETError: the disk refuses.
     """
-    path = Path(root) / MASK_FOLDER / f"{name}.mha"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write(mask.with_array(mask.array.astype(np.uint8)), path)
+    path = Path(root) / MASK_FOLDER / f"{case.name}.mha"
+    part = path.with_name(f".{case.name}.{os.getpid()}.part.mha")
+    image = to_sitk(mask)
+    header = sitk.ImageFileReader()
+    header.SetFileName(str(case.pet_file))
+    header.ReadImageInformation()
+    image.SetSpacing(header.GetSpacing())
+    image.SetOrigin(header.GetOrigin())
+    image.SetDirection(header.GetDirection())
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(image, str(part), useCompression=True)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise AnyPETError(f"{path}: cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 
@@ -103,4 +120,4 @@ def run_contract(input_root: Path | str, output_root: Path | str, segmenter: Seg
         AnyPETError: as `read_input`, `segment` and `write_output`.
     """
     case = read_input(input_root)
-    return write_output(output_root, case.name, segment(segmenter, case.pet, case.ct, case.clicks))
+    return write_output(output_root, case, segment(segmenter, case.pet, case.ct, case.clicks))

@@ -15,7 +15,7 @@ from anypet.builders.files import stem
 from anypet.errors import AnyPETError
 from anypet.evaluation.lesion_metrics import DMM_IOU
 from anypet.formats import suffix_of
-from anypet.io import read_labels
+from anypet.io import read
 
 _MASK = re.compile(r"(.+)_pred(0|[1-9]\d*)")
 _AUTOPET_NAME = re.compile(r"(?:fdg|psma)_([^_]+)_.+")
@@ -78,8 +78,8 @@ def score_case(case: CaseFiles, *, dmm_iou: float = DMM_IOU) -> list[Step]:
     Raises:
         AnyPETError: a file cannot be read as labels, or a mask is not on the grid of the label.
     """
-    masks = (read_labels(path) for path in case.masks)
-    return score_masks(case.name, case.patient, read_labels(case.label), masks, dmm_iou=dmm_iou)
+    masks = (read(path, unit="label") for path in case.masks)
+    return score_masks(case.name, case.patient, read(case.label, unit="label"), masks, dmm_iou=dmm_iou)
 
 
 def _images(folder: Path) -> dict[str, Path]:

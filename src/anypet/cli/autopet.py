@@ -59,12 +59,12 @@ def simulate_clicks(
 
     from anypet.autopet.click_files import write_clicks
     from anypet.autopet.simulate import simulate_clicks as simulate
-    from anypet.io import read, read_labels
+    from anypet.io import read
 
     if spelling not in ("plain", "gc"):
         raise AnyPETError(f"--spelling takes plain or gc, got {spelling!r}")
     clicks = simulate(
-        read_labels(label),
+        read(label, unit="label"),
         read(pet, unit="SUVbw"),
         np.random.default_rng(seed),
         budget=budget,
