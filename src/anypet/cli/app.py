@@ -26,6 +26,7 @@ COMMANDS = (
     "models",
     "demo",
     "data",
+    "autopet",
 )
 
 app = typer.Typer(
