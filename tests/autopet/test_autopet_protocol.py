@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from anypet.autopet.click_files import LesionClicks
 from anypet.autopet.protocol import (
     SCORES,
     Measured,
@@ -20,6 +19,7 @@ from anypet.autopet.protocol import (
     summarise_scores,
 )
 from anypet.errors import AnyPETError, PromptError
+from anypet.lesions.click_files import LesionClicks
 from anypet.volume import Volume
 
 SHAPE = (40, 10, 10)

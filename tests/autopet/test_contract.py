@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from anypet.autopet.click_files import LesionClicks
 from anypet.autopet.contract import read_input, run_contract
 from anypet.errors import AnyPETError, PromptError, ReadError
+from anypet.lesions.click_files import LesionClicks
 from anypet.volume import Volume
 from grand_challenge import CT_NAME, PET_NAME, SIZE, image, lay_out
 

@@ -15,11 +15,11 @@ import SimpleITK as sitk  # noqa: N813
 from click.testing import Result
 from typer.testing import CliRunner
 
-from anypet.autopet.click_files import LesionClicks, read_clicks
 from anypet.autopet.simulate import simulate_clicks
 from anypet.cli.app import app
 from anypet.errors import AnyPETError
 from anypet.io import read, read_labels
+from anypet.lesions.click_files import LesionClicks, read_clicks
 from anypet.volume import Volume
 from grand_challenge import CT_NAME, lay_out
 

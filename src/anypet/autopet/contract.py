@@ -15,11 +15,11 @@ from pathlib import Path
 
 import SimpleITK as sitk  # noqa: N813
 
-from anypet.autopet.click_files import LesionClicks, read_clicks
 from anypet.autopet.segmenter import Segmenter, segment
 from anypet.errors import AnyPETError, ReadError
 from anypet.grids import resample, to_sitk
 from anypet.io import AIR_HU, read
+from anypet.lesions.click_files import LesionClicks, read_clicks
 from anypet.volume import Volume
 
 log = logging.getLogger(__name__)

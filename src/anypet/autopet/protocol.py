@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anypet.autopet.click_files import LesionClicks
 from anypet.autopet.segmenter import Segmenter, segment
 from anypet.errors import AnyPETError
 from anypet.evaluation.lesion_metrics import DMM_IOU, Lesions, overlap_of
 from anypet.evaluation.metrics import area_under_clicks
 from anypet.evaluation.statistics import Interval, summarise
+from anypet.lesions.click_files import LesionClicks
 from anypet.volume import Volume
 
 STEPS = 11

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from anypet.autopet.click_files import LesionClicks
 from anypet.errors import AnyPETError
+from anypet.lesions.click_files import LesionClicks
 from anypet.volume import Volume
 
 # PET (SUVbw), CT (HU on the PET's grid) or None, the clicks so far -> (I, J, K) bool, True in lesions

@@ -28,10 +28,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from anypet.autopet.click_files import LesionClicks
 from anypet.clicks import BoolArray, Voxel
 from anypet.components import connected_components
 from anypet.errors import PromptError
+from anypet.lesions.click_files import LesionClicks
 from anypet.volume import Volume
 
 log = logging.getLogger(__name__)

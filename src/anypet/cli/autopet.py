@@ -57,9 +57,9 @@ def simulate_clicks(
     """Places the challenge's tumour and background clicks by its rules, on the CPU."""
     import numpy as np
 
-    from anypet.autopet.click_files import write_clicks
     from anypet.autopet.simulate import simulate_clicks as simulate
     from anypet.io import read
+    from anypet.lesions.click_files import write_clicks
 
     if spelling not in ("plain", "gc"):
         raise AnyPETError(f"--spelling takes plain or gc, got {spelling!r}")

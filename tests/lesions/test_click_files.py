@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anypet.autopet.click_files import LesionClicks, parse_clicks, read_clicks, write_clicks
 from anypet.errors import AnyPETError, PromptError
+from anypet.lesions.click_files import LesionClicks, parse_clicks, read_clicks, write_clicks
 
 CLICKS = LesionClicks(((109, 103, 353), (99, 92, 178), (0, 0, 0)), ((84, 84, 264),))
 VOXELS = st.lists(st.tuples(*(st.integers(0, 900),) * 3), max_size=4).map(tuple)
