@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -76,9 +75,7 @@ def test_predict_runs_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         asked.update(settings, clicks=clicks, ct=ct)
         return types.SimpleNamespace(mask=pet.array > 12)
 
-    fake = types.ModuleType("anypet.lesions")
-    fake.find_lesions = find_lesions  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "anypet.lesions", fake)
+    monkeypatch.setattr("anypet.lesions.pipeline.find_lesions", find_lesions)
     result = invoke("predict", tmp_path / "in", tmp_path / "out", "--tracer", "psma", "--time-limit", 60)
     assert result.exit_code == 0, result.output
     file = tmp_path / "out" / "images" / "tumor-lesion-segmentation" / f"{CT_NAME}.mha"

@@ -115,10 +115,10 @@ def evaluate(
 
 def _segmenter(tracer: str, time_limit_s: float) -> Segmenter:
     """The lesion pipeline as what the contract and the protocol take."""
-    from anypet.lesions import find_lesions  # type: ignore[import-not-found, attr-defined, unused-ignore]
+    from anypet.lesions.pipeline import find_lesions
 
     return lambda pet, ct, clicks: (
-        find_lesions(pet, ct, clicks, tracer=tracer, time_limit_s=time_limit_s).mask
+        find_lesions(pet, ct, clicks, tracer=tracer, time_limit_s=time_limit_s).mask  # type: ignore[arg-type]
     )
 
 
