@@ -108,7 +108,7 @@ def test_the_two_lean_body_masses_are_told_apart() -> None:
 
 
 def test_what_has_no_code() -> None:
-    with pytest.raises(AnyPETError, match="'suv_mode'.*suv_max"):
+    with pytest.raises(AnyPETError, match=r"'suv_mode'.*suv_max"):
         measure("suv_mode")
     with pytest.raises(AnyPETError, match="'kurtosis'"):
         measure("kurtosis")

@@ -1,7 +1,7 @@
 """DICOM in and out. Names are imported on first use: highdicom takes most of a second.
 
-`write_segmentation` (SEG), `write_structures` (RTSTRUCT) and `write_measurements` (SR) write objects that refer
-to the series of a scan; `segmentation`, `structures` and `measurements` make the same without writing it.
+`write_segmentation` (SEG), `write_structures` (RTSTRUCT) and `write_measurements` (SR) write objects that
+refer to the series of a scan; `segmentation`, `structures` and `measurements` make the same in memory.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def _area(ring: list[Corner]) -> int:
 
 
 def _turns(ring: list[Corner]) -> npt.NDArray[np.float64]:
-    """The corners where a walk changes its direction, and the ends of channels: some readers look for those."""
+    """Where a walk changes its direction, and the ends of channels, which some readers look for."""
     corners = np.array(ring)
     leaving = np.sign(np.roll(corners, -1, axis=0) - corners)
     turns = np.any(leaving != np.roll(leaving, 1, axis=0), axis=1)

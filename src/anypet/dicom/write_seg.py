@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import highdicom as hd
 import numpy as np
@@ -171,18 +171,18 @@ def _images(source: Source) -> list[Dataset]:
     ]
 
 
-def _places(source: Source) -> list[list[str]]:
+def _places(source: Source) -> list[Any]:
     """Image Position (Patient) of every frame: that of its slice.
 
     Where slices are spaced unevenly, as where two beds meet, the places of an even stack (the one that `read`
     gives): readers refuse a SEG whose frames make no regular volume.
     """
-    places = [[float(x) for x in header.ImagePositionPatient] for header in source.headers]
-    orientation = [float(x) for x in source.first.ImageOrientationPatient]
-    if hd.spatial.get_volume_positions(places, orientation)[0] is None:
-        affine = LPS_TO_RAS @ source.affine
-        places = [(affine[:3, 3] + k * affine[:3, 2]).tolist() for k in range(len(places))]
-    return [[format_number_as_ds(x) for x in place] for place in places]
+    places = [header.ImagePositionPatient for header in source.headers]
+    if hd.spatial.get_volume_positions(places, source.first.ImageOrientationPatient)[0] is not None:
+        return places
+    affine = LPS_TO_RAS @ source.affine
+    even = [(affine[:3, 3] + k * affine[:3, 2]).tolist() for k in range(len(places))]
+    return [[format_number_as_ds(x) for x in place] for place in even]
 
 
 def _with(header: Dataset, **attributes: object) -> Dataset:
