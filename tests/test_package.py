@@ -53,7 +53,18 @@ def test_command_line_lists_its_commands():
         [sys.executable, "-m", "anypet", "--help"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0
-    for name in ("segment", "info", "convert", "simulate", "train", "evaluate", "models", "data", "demo"):
+    for name in (
+        "segment",
+        "info",
+        "convert",
+        "export",
+        "simulate",
+        "train",
+        "evaluate",
+        "models",
+        "data",
+        "demo",
+    ):
         assert name in done.stdout
     version = subprocess.run(
         [sys.executable, "-m", "anypet", "--version"], capture_output=True, text=True, check=False

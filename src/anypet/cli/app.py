@@ -19,6 +19,7 @@ COMMANDS = (
     "segment",
     "info",
     "convert",
+    "export",
     "simulate",
     "train",
     "evaluate",
