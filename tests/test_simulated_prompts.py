@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anypet.clicks import inside_distance
@@ -59,6 +59,7 @@ def test_perturbed_clicks_move():
     assert len(moved) > 10
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.floats(0, 30))
 def test_boxes_hold_the_object_and_stay_in_the_array(seed: int, jitter: float):
     mask = block()
@@ -74,6 +75,7 @@ def test_no_box_around_nothing():
         jittered_box(np.zeros((4, 4, 4), dtype=bool), ONE, np.random.default_rng(0))
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_scribbles_are_connected_lines_inside(seed: int):
     mask = block()

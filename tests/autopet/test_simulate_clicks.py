@@ -67,13 +67,13 @@ def test_ten_of_many_lesions_are_drawn_at_random() -> None:
     label, pet = blobs(0)
     dots = np.zeros(label.shape, np.uint8)
     dots[2:-2:5, 2:-2:5, 2:-2:5] = 1
-    drawn = [simulate_clicks(volume(dots), pet, np.random.default_rng(s)).tumour for s in range(40)]
+    drawn = [simulate_clicks(volume(dots), pet, np.random.default_rng(s)).tumour for s in range(20)]
     assert all(len(set(clicks)) == 10 for clicks in drawn)
     assert all(dots[voxel] for clicks in drawn for voxel in clicks)
     counts = np.zeros(dots.shape)
     for clicks in drawn:
         np.add.at(counts, tuple(np.array(clicks).T), 1)
-    assert np.count_nonzero(counts) > 150  # of 294 lesions; not the first ones again and again
+    assert np.count_nonzero(counts) > 100  # of 294 lesions; not the first ones again and again
 
 
 def test_a_lesion_at_the_rim_is_deepest_at_the_rim() -> None:
@@ -127,7 +127,7 @@ def test_offsets_move_both_ways_and_never_change_sides() -> None:
     still = simulate_clicks(label, pet, np.random.default_rng(0), budget=4)
     centres = np.array([part["deepest"] for part in components(lesion)])
     moves = []
-    for seed in range(60):
+    for seed in range(25):
         moved = simulate_clicks(label, pet, np.random.default_rng(seed), centre_offset=2, edge_offset=3)
         assert all(lesion[voxel] for voxel in moved.tumour)
         assert not any(lesion[voxel] for voxel in moved.background)
