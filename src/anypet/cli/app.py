@@ -26,6 +26,7 @@ COMMANDS = (
     "models",
     "demo",
     "data",
+    "network",
 )
 
 app = typer.Typer(
