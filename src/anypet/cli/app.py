@@ -27,6 +27,7 @@ COMMANDS = (
     "demo",
     "data",
     "network",
+    "compare",
 )
 
 app = typer.Typer(

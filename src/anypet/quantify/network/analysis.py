@@ -158,10 +158,11 @@ def analyse(
     left = residuals(
         settings.estimator.transformed(chosen.uptake), chosen.design, first if len(groups) == 2 else None
     )
-    _check(left, first, chosen.organs)
+    parts = (first, ~first) if len(groups) == 2 else (first,)
+    _check(chosen, left, parts)
     networks = [
         _network(name, left[part], chosen, settings, number, progress)
-        for number, (name, part) in enumerate(zip(groups or [""], (first, ~first), strict=False))
+        for number, (name, part) in enumerate(zip(groups or [""], parts, strict=True))
     ]
     comparison = measures = None
     if len(groups) == 2:
@@ -194,18 +195,15 @@ def _regressed(cohort: Cohort) -> bool:
     return any(name.startswith(f"{GROUP}=") for name in cohort.covariates)
 
 
-def _check(left: FloatArray, first: npt.NDArray[np.bool_], organs: Sequence[str]) -> None:
-    """Names the organs that do not vary within a group."""
-    for part in (left[first], left[~first]):
-        flat = (
-            [o for o, spread in zip(organs, np.ptp(part, axis=0), strict=True) if spread == 0]
-            if len(part)
-            else []
-        )
-        if flat:
+def _check(cohort: Cohort, left: FloatArray, parts: Sequence[npt.NDArray[np.bool_]]) -> None:
+    """Names the organs that do not vary within a group, by themselves or given the covariates."""
+    for part in parts:
+        flat = (np.ptp(cohort.uptake[part], axis=0) == 0) | (np.ptp(left[part], axis=0) == 0)
+        if flat.any():
+            names = ", ".join(organ for organ, is_flat in zip(cohort.organs, flat, strict=True) if is_flat)
             raise AnyPETError(
-                f"{', '.join(flat)} varies in no way over {len(part)} subjects once the covariates are "
-                "regressed out; leave it out"
+                f"{names}: no variation over {int(part.sum())} subjects once the covariates are regressed "
+                "out; leave it out"
             )
 
 

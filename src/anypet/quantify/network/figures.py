@@ -307,7 +307,7 @@ def deviation_figure(deviations: Sequence[Deviation], organs: Sequence[str], lev
         bar = figure.colorbar(image, ax=axis, shrink=0.8, pad=0.02)
         bar.outline.set_visible(False)
         bar.set_label("deviation (RMS z of an organ's edges)")
-        more = f" of {len(deviations)}" if len(shown) < len(deviations) else ""
-        axis.set_title(f"{len(shown)}{more} subjects against the reference", fontsize=11)
+        many = f"The {len(shown)} most deviant of " if len(shown) < len(deviations) else ""
+        axis.set_title(f"{many}{len(deviations)} subjects against the reference", fontsize=11)
         axis.set_xlabel(f"frames: p ≤ {level:g}, by rank in the reference", color=GREY, loc="right")
         return png(figure)

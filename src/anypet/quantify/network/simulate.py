@@ -67,7 +67,7 @@ def simulate_cohort(
     groups: Mapping[str, int] | None = None,
     *,
     modules: Mapping[str, Mapping[str, float]] = MODULES,
-    within: float = 0.45,
+    within: float = 0.55,
     between: float = 0.2,
     covariate_effect: float = 1.0,
     broken: Mapping[str, str] | None = None,
