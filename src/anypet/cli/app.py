@@ -27,7 +27,10 @@ COMMANDS = (
     "models",
     "demo",
     "data",
+    "lesions",
     "autopet",
+    "network",
+    "compare",
 )
 
 app = typer.Typer(

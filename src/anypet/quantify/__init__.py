@@ -1,0 +1,1 @@
+"""Measures from masks: what a report carries and what a study collects."""
