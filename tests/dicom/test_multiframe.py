@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import highdicom as hd
@@ -56,3 +57,35 @@ def test_legacy_converted_by_highdicom_equals_the_classic_series(tmp_path: Path)
     volume = anypet.read(tmp_path / "legacy.dcm")
     np.testing.assert_allclose(volume.array, classic.array, rtol=1e-6)
     np.testing.assert_allclose(volume.affine, classic.affine)
+
+
+def test_every_frame_has_its_own_slope(tmp_path: Path) -> None:
+    """Enhanced PET may map stored to real values frame by frame, beside a transformation shared by all."""
+    slopes = [1.0, 2.0, 0.5, 3.0]
+    make_series(tmp_path / "classic", slopes=slopes)
+    path = make_enhanced(tmp_path / "enhanced")
+    dataset = pydicom.dcmread(path)
+    (mapping,) = dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
+    del dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
+    for group, slope in zip(dataset.PerFrameFunctionalGroupsSequence, slopes, strict=True):
+        own = deepcopy(mapping)
+        own.RealWorldValueSlope = slope
+        group.RealWorldValueMappingSequence = [own]
+    dataset.save_as(path)
+    np.testing.assert_allclose(anypet.read(path).array, anypet.read(tmp_path / "classic").array, rtol=1e-6)
+
+
+def test_every_frame_has_its_own_time(tmp_path: Path) -> None:
+    path = make_enhanced(tmp_path / "enhanced")
+    dataset = pydicom.dcmread(path)
+    later = [deepcopy(group) for group in dataset.PerFrameFunctionalGroupsSequence]
+    for group in later:
+        group.FrameContentSequence[0].FrameAcquisitionDateTime = "20240305111000"
+    dataset.PerFrameFunctionalGroupsSequence.extend(later)
+    dataset.NumberOfFrames, dataset.PixelData = (
+        8,
+        dataset.PixelData + (values() * 2).transpose(2, 1, 0).astype("<i2").tobytes(),
+    )
+    dataset.save_as(path)
+    first, second = (anypet.read(path, frame=n).array for n in (0, 1))
+    np.testing.assert_allclose(second, 2 * first, rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import highdicom as hd
@@ -188,6 +189,29 @@ def test_frames_of_a_multi_frame_object(tmp_path: Path, reverse: bool) -> None:
         assert group.PlanePositionSequence[0].ImagePositionPatient == place
 
 
+def test_one_time_of_a_dynamic_multi_frame_object(tmp_path: Path) -> None:
+    path = make_enhanced(tmp_path / "enhanced")
+    dataset = pydicom.dcmread(path)
+    later = [deepcopy(group) for group in dataset.PerFrameFunctionalGroupsSequence]
+    for group in later:
+        group.FrameContentSequence[0].FrameAcquisitionDateTime = "20240305111000"
+    dataset.PerFrameFunctionalGroupsSequence.extend(later)
+    dataset.NumberOfFrames, dataset.PixelData = 8, dataset.PixelData * 2
+    dataset.save_as(path)
+    scan = anypet.read(path, frame=1)
+    mask = np.ones(scan.shape, bool)
+    seg = segmentation({"lesion": mask}, find_source(path, frame=1))
+    heights = {
+        int(g.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber): float(
+            g.PlanePositionSequence[0].ImagePositionPatient[2]
+        )
+        for g in seg.PerFrameFunctionalGroupsSequence
+    }
+    assert heights == {5: -40, 6: -37, 7: -34, 8: -31}  # the second time's frames
+    with pytest.raises(AnyPETError, match="choose one with frame=0"):
+        segmentation({"lesion": mask}, scan)
+
+
 def test_unevenly_spaced_slices(tmp_path: Path) -> None:
     """Where two beds meet a gap is a few per cent off; the frames then lie on the even stack that is read."""
 
@@ -227,6 +251,10 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         write_segmentation(make_masks(), scan, tmp_path / "absent" / "seg.dcm")
     with pytest.raises(AnyPETError, match="another grid"):
         write_segmentation(Volume(np.ones(SHAPE, np.uint8), np.diag([1.0, 1, 1, 1]), "label"), scan, path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(AnyPETError, match="folder: cannot be written"):
+        write_segmentation(make_masks(), scan, tmp_path / "folder")
+    (tmp_path / "folder").rmdir()
     assert path.read_text() == "old"
     write_segmentation(make_masks(), scan, path)
     assert_same(read_masks(path, scan), make_masks())

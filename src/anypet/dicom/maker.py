@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import highdicom as hd
-from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from anypet._version import __version__
@@ -72,11 +71,3 @@ def lenient_names() -> Iterator[None]:
             "ignore", message="The string .* is unlikely to represent", module="highdicom"
         )
         yield
-
-
-def item(**attributes: object) -> Dataset:
-    """A sequence item with these attributes."""
-    made = Dataset()
-    for keyword, value in attributes.items():
-        setattr(made, keyword, value)
-    return made

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from pydicom.dataset import Dataset
 
 from anypet.dicom.deidentify import deidentified
 from anypet.dicom.files import read_header
+from anypet.dicom.header import changed
 from anypet.dicom.multiframe import is_multiframe
 from anypet.dicom.reader import Slices, all_series, ordered_slices
 from anypet.dicom.series import Series, choose, group
@@ -144,16 +146,17 @@ def _source(series: Series, frame: int | None) -> Source:
 
 def _completed(header: Dataset, slices: Slices) -> Dataset:
     """A copy of the header with what derived objects need, where the scanner or an archive left it out."""
-    whole = Dataset()
-    whole.update({element.tag: element for element in header})
-    for keyword in _MAY_BE_EMPTY:
-        if whole.get(keyword) is None:
-            setattr(whole, keyword, "")
-    if str(whole.PatientSex).strip().upper() not in ("M", "F", "O"):
-        whole.PatientSex = ""
-    if not whole.get("SliceThickness"):
-        whole.SliceThickness = f"{float(np.linalg.norm(slices.affine[:3, 2])):.6g}"
+    sex = str(header.get("PatientSex") or "").strip().upper()
     # equal but for rounding, as `sort_slices` has checked
-    whole.ImageOrientationPatient = slices.headers[0].ImageOrientationPatient
-    whole.PixelSpacing = slices.headers[0].PixelSpacing
-    return whole
+    first = slices.headers[0]
+    attributes: dict[str, Any] = {
+        "PatientSex": sex if sex in ("M", "F", "O") else "",
+        "ImageOrientationPatient": first.ImageOrientationPatient,
+        "PixelSpacing": first.PixelSpacing,
+    }
+    for keyword in _MAY_BE_EMPTY:
+        if header.get(keyword) is None:
+            attributes.setdefault(keyword, "")
+    if not header.get("SliceThickness"):
+        attributes["SliceThickness"] = f"{float(np.linalg.norm(slices.affine[:3, 2])):.6g}"
+    return changed(header, **attributes)

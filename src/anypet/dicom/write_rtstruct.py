@@ -18,7 +18,8 @@ from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 
 from anypet.dicom.codes import Structure, structure
 from anypet.dicom.files import write_file
-from anypet.dicom.maker import COLOURS, Algorithm, instance, item, lenient_names
+from anypet.dicom.header import item
+from anypet.dicom.maker import COLOURS, Algorithm, instance, lenient_names
 from anypet.dicom.outlines import outlines
 from anypet.dicom.regions import Labels, regions_on
 from anypet.dicom.source import Source, find_source

@@ -8,13 +8,15 @@ from typing import Any, Literal
 
 import highdicom as hd
 import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.valuerep import format_number_as_ds
 from skimage.color import rgb2lab
 
 from anypet.dicom.codes import structure
 from anypet.dicom.files import write_file
-from anypet.dicom.maker import COLOURS, Algorithm, instance, item, lenient_names
+from anypet.dicom.header import changed, item
+from anypet.dicom.maker import COLOURS, Algorithm, instance, lenient_names
 from anypet.dicom.regions import Labels, Regions, regions_on
 from anypet.dicom.source import Source, find_source
 from anypet.dicom.stack import LPS_TO_RAS
@@ -112,7 +114,7 @@ def _check_kind(regions: Regions, kind: Kind) -> None:
             )
 
 
-def _planes(regions: Regions, kind: Kind) -> np.ndarray:
+def _planes(regions: Regions, kind: Kind) -> npt.NDArray[Any]:
     """(slices, rows, columns[, segments]) as highdicom takes it."""
     array = np.moveaxis(regions.array, (0, 1, 2), (2, 1, 0))
     if kind == "fractional" and not regions.fractional:
@@ -156,13 +158,15 @@ def _images(source: Source) -> list[Dataset]:
     """
     first, places = source.first, _places(source)
     if source.frames is None:
-        return [_with(h, ImagePositionPatient=place) for h, place in zip(source.headers, places, strict=True)]
+        return [
+            changed(h, ImagePositionPatient=place) for h, place in zip(source.headers, places, strict=True)
+        ]
     measures = item(PixelSpacing=first.PixelSpacing, SliceThickness=first.SliceThickness)
     orientation = item(ImageOrientationPatient=first.ImageOrientationPatient)
     shared = item(PixelMeasuresSequence=[measures], PlaneOrientationSequence=[orientation])
     frames = [item(PlanePositionSequence=[item(ImagePositionPatient=place)]) for place in places]
     return [
-        _with(
+        changed(
             first,
             SharedFunctionalGroupsSequence=[shared],
             PerFrameFunctionalGroupsSequence=frames,
@@ -183,13 +187,6 @@ def _places(source: Source) -> list[Any]:
     affine = LPS_TO_RAS @ source.affine
     even = [(affine[:3, 3] + k * affine[:3, 2]).tolist() for k in range(len(places))]
     return [[format_number_as_ds(x) for x in place] for place in even]
-
-
-def _with(header: Dataset, **attributes: object) -> Dataset:
-    """A copy of a header with other attributes."""
-    made = item(**attributes)
-    made.update({element.tag: element for element in header if element.keyword not in attributes})
-    return made
 
 
 def _number_frames(made: Dataset, frames: tuple[int, ...]) -> None:
