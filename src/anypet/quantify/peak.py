@@ -22,7 +22,6 @@ from scipy.signal import correlate
 from anypet.errors import AnyPETError
 from anypet.objects import Patch, Triple
 from anypet.quantify.ball import BallWeights, Offset
-from anypet.quantify.parts import within
 from anypet.volume import FloatArray, Volume
 
 RADIUS_MM = (3 * 1000.0 / (4 * math.pi)) ** (1 / 3)  # 6.2035 mm: 1 mL, 12.4 mm across
@@ -36,7 +35,7 @@ CENTRES: dict[str, str] = {
 _STEP_MM = 1.5
 _BEAM = 24  # voxels around whose best place is looked at more closely
 _AT_ONCE = 4_000_000  # values gathered at a time, to bound memory
-_FFT_FROM = 100  # values to gather for each voxel of the crop, above which a Fourier transform is quicker
+_FFT_FROM = 30  # values to gather for each voxel of the crop, above which a Fourier transform is quicker
 _AROUND = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
 
 
@@ -88,19 +87,20 @@ class PeakFinder:
             raise AnyPETError("SUVpeak needs an object with at least one voxel")
         allowed = self._allowed(patch)
         crop = _Crop.around(self._volume.array, allowed, self._ball.reach)
+        voxels = np.argwhere(allowed.values) + allowed.start
         if self._centre == "hottest":
-            return self._peak(np.array([allowed.start], float), crop)
-        places, means = self._lattice(np.argwhere(allowed.values) + allowed.start, crop)
+            return self._peak(voxels, np.zeros((1, 3)), crop)
+        offsets, means = self._lattice(voxels, crop)
+        best = np.argsort(-means, kind="stable")[:_BEAM]
         step = 0.5 / self._divisions
-        best = places[np.argsort(-means, kind="stable")[:_BEAM]]
-        places = np.unique(np.round(best[:, None] + _AROUND * step, 9).reshape(-1, 3), axis=0)
-        places = places[within(np.rint(places).astype(int), allowed)]
-        top = places[int(np.argmax(self._means(places, crop)))]
+        nearer = np.clip(offsets[best][:, None] + _AROUND * step, -0.5, 0.5).reshape(-1, 3)
+        voxels = np.repeat(voxels[best], len(_AROUND), axis=0)
+        top = int(np.argmax(self._means(voxels, nearer, crop)))
+        voxel, offset = voxels[top : top + 1], nearer[top]
         for shrunk in (step, step / 2):
-            both = np.stack([top, self._summit(top, shrunk, crop)])
-            if within(np.rint(both[1:]).astype(int), allowed)[0]:
-                top = both[int(np.argmax(self._means(both, crop)))]
-        return self._peak(top[None], crop)
+            both = np.stack([offset, self._summit(voxel, offset, shrunk, crop)])
+            offset = both[int(np.argmax(self._means(np.repeat(voxel, 2, axis=0), both, crop)))]
+        return self._peak(voxel, offset[None], crop)
 
     def mean_at(self, centre_mm: npt.ArrayLike) -> float:
         """Mean of the sphere at a place (RAS mm).
@@ -110,19 +110,18 @@ class PeakFinder:
         """
         place = self._volume.to_voxel(centre_mm)
         voxel = np.clip(np.rint(place), 0, np.array(self._volume.shape) - 1)
-        if np.abs(place - voxel).max() > 0.5 + 1e-6:
-            raise AnyPETError(f"the place {np.round(centre_mm, 1)} mm is outside of the scan")
+        if float(np.abs(place - voxel).max()) > 0.5 + 1e-6:
+            raise AnyPETError(f"the place {np.round(np.asarray(centre_mm), 1)} mm is outside of the scan")
         i, j, k = (int(v) for v in voxel)
-        crop = _Crop.around(
-            self._volume.array, Patch((i, j, k), np.ones((1, 1, 1), bool)), self._ball.reach + 1
-        )
-        return float(self._means(place[None], crop)[0])
+        here = Patch((i, j, k), np.ones((1, 1, 1), bool))
+        crop = _Crop.around(self._volume.array, here, self._ball.reach)
+        offset = np.clip(place - voxel, -0.5, 0.5)
+        return float(self._means(np.array([[i, j, k]]), offset[None], crop)[0])
 
-    def _peak(self, places: FloatArray, crop: _Crop) -> Peak:
-        means = self._means(places, crop)
-        best = int(np.argmax(means))
-        x, y, z = (float(v) for v in self._volume.to_mm(places[best]))
-        return Peak(float(means[best]), (x, y, z))
+    def _peak(self, voxel: npt.NDArray[Any], offset: FloatArray, crop: _Crop) -> Peak:
+        mean = float(self._means(voxel, offset, crop)[0])
+        x, y, z = (float(v) for v in self._volume.to_mm(voxel[0] + offset[0]))
+        return Peak(mean, (x, y, z))
 
     def _allowed(self, patch: Patch) -> Patch:
         """The voxels in which the centre may lie."""
@@ -141,14 +140,14 @@ class PeakFinder:
         return Patch((int(low[0]), int(low[1]), int(low[2])), np.asarray(distance <= self._radius))
 
     def _lattice(self, voxels: npt.NDArray[np.intp], crop: _Crop) -> tuple[FloatArray, FloatArray]:
-        """The best place of the first lattice in each of the voxels (N, 3): places (N, 3), means (N,)."""
+        """The best place of the first lattice in each of the voxels (N, 3): offsets (N, 3), means (N,)."""
         axes = [(np.arange(n) + 0.5) / n - 0.5 for n in self._divisions]
         best, found = np.full(len(voxels), -np.inf), np.zeros((len(voxels), 3))
         for a, b, c in np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3).tolist():
             means = self._shifted(voxels, (a, b, c), crop)
             better = means > best
             best[better], found[better] = means[better], (a, b, c)
-        return voxels + found, best
+        return found, best
 
     def _shifted(self, voxels: npt.NDArray[np.intp], offset: Offset, crop: _Crop) -> FloatArray:
         """(N,) means of spheres at the same place of every voxel (N, 3)."""
@@ -159,21 +158,22 @@ class PeakFinder:
         parts = np.array_split(voxels, len(voxels) * len(used) // _AT_ONCE + 1)
         return np.concatenate([crop.weighted(part, self._ball.steps[used], weights[used]) for part in parts])
 
-    def _means(self, places: FloatArray, crop: _Crop) -> FloatArray:
-        """(N,) means of spheres at any places (N, 3) in voxels of the scan; N is small."""
-        voxels = np.rint(places).astype(int)
-        offsets, which = np.unique(np.round(places - voxels, 6), axis=0, return_inverse=True)
-        weights = np.stack([self._ball.weights((a, b, c)) for a, b, c in offsets.tolist()])
+    def _means(self, voxels: npt.NDArray[Any], offsets: FloatArray, crop: _Crop) -> FloatArray:
+        """(N,) means of spheres at any offsets (N, 3) from the centres of voxels (N, 3); N is small."""
+        distinct, which = np.unique(np.round(offsets, 9), axis=0, return_inverse=True)
+        weights = np.stack([self._ball.weights((a, b, c)) for a, b, c in distinct.tolist()])
         return crop.weighted(voxels, self._ball.steps, weights[which.ravel()])
 
-    def _summit(self, place: FloatArray, step: FloatArray, crop: _Crop) -> FloatArray:
-        """Where parabolas through the neighbours along the axes put the maximum, at most half a step away."""
-        sides = place + np.concatenate([-np.diag(step), np.diag(step)])
-        before, after = np.split(self._means(sides, crop), 2)
-        here = self._means(place[None], crop)[0]
+    def _summit(
+        self, voxel: npt.NDArray[Any], offset: FloatArray, step: FloatArray, crop: _Crop
+    ) -> FloatArray:
+        """Where parabolas along the axes put the maximum, at most half a step away and in the voxel."""
+        sides = np.clip(offset + np.concatenate([-np.diag(step), np.diag(step)]), -0.5, 0.5)
+        before, after = np.split(self._means(np.repeat(voxel, 6, axis=0), sides, crop), 2)
+        here = self._means(voxel, offset[None], crop)[0]
         bend = before - 2 * here + after
         shift = np.where(bend < 0, (before - after) / (2 * np.where(bend < 0, bend, -1.0)), 0.0)
-        return np.asarray(place + np.clip(shift, -0.5, 0.5) * step)
+        return np.clip(offset + np.clip(shift, -0.5, 0.5) * step, -0.5, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,9 +192,8 @@ class _Crop:
 
     @classmethod
     def around(cls, array: npt.NDArray[Any], patch: Patch, reach: npt.NDArray[Any]) -> _Crop:
-        # one voxel more: the parabola looks half a step beyond the voxels allowed
-        start = np.array(patch.start) - reach - 1
-        stop = np.array(patch.start) + patch.values.shape + reach + 1
+        start = np.array(patch.start) - reach
+        stop = np.array(patch.start) + patch.values.shape + reach
         low, high = np.maximum(start, 0), np.minimum(stop, array.shape)
         i, j, k = (slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
         pad = list(zip(low - start, stop - high, strict=True))
@@ -203,7 +202,7 @@ class _Crop:
         return cls(values, np.pad(np.ones(tuple(high - low)), pad) if cut else None, start)
 
     def weighted(self, voxels: npt.NDArray[Any], steps: npt.NDArray[Any], weights: FloatArray) -> FloatArray:
-        """(N,) weighted means of the voxels (N, 3) + steps (M, 3); weights (M,), or (N, M) for each its own."""
+        """(N,) weighted means of the voxels (N, 3) + steps (M, 3); weights (M,) or (N, M), each its own."""
         strides = np.array([self.values.shape[1] * self.values.shape[2], self.values.shape[2], 1])
         flat = ((voxels - self.start) @ strides)[:, None] + steps @ strides
         each = "nm,nm->n" if weights.ndim == 2 else "nm,m->n"

@@ -11,7 +11,14 @@ from anypet.quantify.threshold import Threshold, fixed, resegment
 from anypet.volume import Volume
 
 SUV = 3.0
+RULE = ("Volume of all tumour of SUVbw 3 or more. PSMA-TL: SUVmean times PSMA-TV.",)
+SOURCE = "SUV 3: DEEP-PSMA challenge 2025; for bone also qPSMA, Gafita A et al., J Nucl Med 2019;60:1277"
 DECREASE, INCREASE = 0.30, 0.20
+RECIP_RULE = (
+    "CR: no PSMA uptake at follow-up. PR: volume down by at least 30 %, no new lesion. PD: volume up by at "
+    "least 20 % and a new lesion. SD: else.",
+)
+RECIP_SOURCE = "Gafita A et al., J Nucl Med 2022;63:1651"
 MEANINGS = {
     "RECIP-CR": "complete response",
     "RECIP-PR": "partial response",
@@ -55,9 +62,7 @@ def psma_volume(
             "SUV": pet.unit,
         },
         (f"{rule.text}. PSMA-TL: SUVmean times PSMA-TV.",),
-        "SUV 3: DEEP-PSMA challenge 2025; qPSMA uses it for bone (Gafita A et al., J Nucl Med 2019;60:1277)"
-        if rule.name == f"{SUV:g}"
-        else rule.source,
+        SOURCE if rule.name == f"{SUV:g}" else rule.source,
     )
 
 
@@ -96,9 +101,6 @@ def recip(baseline_ml: float, followup_ml: float, new_lesions: int) -> Proposal:
             "change, %": 100 * change,
             "new lesions": new_lesions,
         },
-        (
-            "CR: no PSMA uptake at follow-up. PR: volume down by at least 30 %, no new lesion. PD: volume "
-            "up by at least 20 % and a new lesion. SD: else.",
-        ),
-        "Gafita A et al., J Nucl Med 2022;63:1651",
+        RECIP_RULE,
+        RECIP_SOURCE,
     )

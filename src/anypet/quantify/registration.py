@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -142,7 +142,7 @@ def _optimise(
     return found.Downcast(), float(method.GetMetricValue())
 
 
-def _as_affine(rigid: sitk.Transform) -> sitk.AffineTransform:
+def _as_affine(rigid: Any) -> sitk.AffineTransform:
     affine = sitk.AffineTransform(3)
     affine.SetMatrix(rigid.GetMatrix())
     affine.SetCenter(rigid.GetCenter())

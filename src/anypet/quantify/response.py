@@ -37,13 +37,11 @@ RULE = (
     "CMR: no lesion left, or SULpeak of every lesion below the liver's mean and not above the blood "
     "pool's, where that is given; no new lesion.",
     "PMR: SULpeak down by at least 30 % and at least 0.8. SMD: none of these.",
+    "PERCIST leaves background to the eye and does not say which lesions' TLG; the liver's and blood "
+    "pool's mean and the five hottest lesions are what is computed here.",
     "Comparable: liver means within 20 % and 0.3 SUL, uptake times within 15 minutes.",
 )
-SOURCE = (
-    "Wahl RL et al., J Nucl Med 2009;50 Suppl 1:122S; O JH, Lodge MA, Wahl RL, Radiology 2016;280:576. "
-    "That background is the liver's and blood pool's mean, and that TLG is summed over five lesions, is "
-    "how it is made computable here."
-)
+SOURCE = "Wahl RL et al., J Nucl Med 2009;50 Suppl 1:122S; O JH, Lodge MA, Wahl RL, Radiology 2016;280:576"
 
 
 @dataclass(frozen=True)

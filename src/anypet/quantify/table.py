@@ -20,26 +20,14 @@ from anypet.quantify.spread import Spread
 from anypet.quantify.suv import SUVKind
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from anypet.quantify.measures import Measures
 
 SUFFIXES = (".csv", ".json", ".parquet")
-_SHOWN = (
-    "name",
-    "mtv_ml",
-    "suv_max",
-    "suv_peak",
-    "suv_mean",
-    "suv_median",
-    "suv_sd",
-    "tlg",
-    "surface_cm2",
-    "longest_mm",
-    "longest_axial_mm",
-    "sphericity",
-    "spleen_mm",
-)
+_UPTAKE = ("name", "mtv_ml", "suv_max", "suv_peak", "suv_mean", "suv_median", "suv_sd", "tlg")
+_FORM = ("name", "suv_max_mm", "surface_cm2", "longest_mm", "longest_axial_mm", "sphericity", "spleen_mm")
 
 
 @dataclass(frozen=True)
@@ -92,7 +80,7 @@ class MeasureTable:
         }
 
     def write(self, path: Path | str) -> Path:
-        """Writes .csv, .json or .parquet (needs pyarrow); an older file is replaced once the new one is whole.
+        """Writes .csv, .json or .parquet (needs pyarrow); a file is replaced once the new one is whole.
 
         Raises:
             AnyPETError: another suffix, no such folder, pyarrow is not installed, or the disk refuses.
@@ -109,21 +97,28 @@ class MeasureTable:
             raise AnyPETError(f"{path}: unknown suffix; expected one of {', '.join(SUFFIXES)}")
         return write_whole(path, content)
 
-    def rich(self) -> Table:
-        """The table for the screen: a row an object, the total in the last section."""
+    def rich(self) -> Group:
+        """For the screen: uptake and form, a row an object, the total last; then what the numbers rest on."""
+        from rich.console import Group
+        from rich.markup import escape
+
+        uptake = self._rich(_UPTAKE, f"Uptake in {self.suv}")
+        form = self._rich(_FORM, "Place (RAS) and form")
+        return Group(uptake, form, escape(self._caption()))
+
+    def _rich(self, names: Sequence[str], title: str) -> Table:
         from rich.table import Table
 
-        table = Table(title=f"Measures in {self.suv}", title_justify="left", caption_justify="left")
-        shown = [DEFINITIONS[name] for name in _SHOWN if name != "spleen_mm" or self._has_spleen]
+        table = Table(title=title, title_justify="left")
+        shown = [DEFINITIONS[name] for name in names if name != "spleen_mm" or self._has_spleen]
         for d in shown:
-            unit = unit_of(d, self.suv)
-            heading = f"{d.title}\n{unit}" if unit and d.unit != "SUV" else d.title
-            table.add_column(heading, justify="left" if d.name == "name" else "right")
+            heading = "\n".join([*d.title.split(), "" if d.unit == "SUV" else d.unit]).strip()
+            left = d.name == "name"
+            table.add_column(heading, justify="left" if left else "right", no_wrap=not left)
         for row in self.rows:
             table.add_row(*(_shown(row, d) for d in shown))
         table.add_section()
         table.add_row(*(_shown(self.total, d) for d in shown), style="bold")
-        table.caption = self._caption()
         return table
 
     @property
@@ -132,15 +127,12 @@ class MeasureTable:
 
     def _caption(self) -> str:
         spread = self.spread
-        lines = [f"{spread.lesions} lesions ({spread.connectivity}-connected)"]
+        many = "" if spread.lesions == 1 else "s"
+        lines = [f"{spread.lesions} lesion{many} ({spread.connectivity}-connected)"]
         if spread.dmax_mm is not None and spread.dmax_bulk_mm is not None:
             lines[0] += f", Dmax {spread.dmax_mm:.1f} mm, DmaxBulk {spread.dmax_bulk_mm:.1f} mm"
         if spread.sdmax_per_m is not None:
             lines[0] += f", SDmax {spread.sdmax_per_m:.3f} 1/m"
-        if self.total.suv_max_mm is not None:
-            x, y, z = self.total.suv_max_mm
-            i, j, k = self.total.suv_max_voxel or (0, 0, 0)
-            lines.append(f"SUVmax at voxel ({i}, {j}, {k}), RAS ({x:.1f}, {y:.1f}, {z:.1f}) mm")
         lines.append(f"SUVpeak: mean of 1 mL, centre {self.centre}")
         return "\n".join(lines + [f"{name}: {value}" for name, value in self.about.items()])
 
@@ -171,6 +163,8 @@ def _shown(row: Measures, definition: Definition) -> str:
     value = getattr(row, definition.name)
     if value is None:
         return "–"
+    if isinstance(value, tuple):
+        return ", ".join(f"{v:.{definition.digits}f}" for v in value)
     return escape(value) if isinstance(value, str) else f"{value:.{definition.digits}f}"
 
 
