@@ -1,4 +1,4 @@
-"""The numbers against known activity, reference objects, NumPy on a real scan, and hand-worked cases."""
+"""The numbers of the table against known activity, reference objects, a real scan and hand-worked cases."""
 
 from __future__ import annotations
 

@@ -17,6 +17,8 @@ from anypet.errors import AnyPETError
 # command name -> module with a function of that name (`convert` -> anypet.cli.convert:convert)
 COMMANDS = (
     "segment",
+    "measure",
+    "response",
     "info",
     "convert",
     "export",

@@ -1,1 +1,1 @@
-"""Measures from masks: what a report carries and what a study collects."""
+"""From masks to numbers: measures of lesions and organs, reference regions, response, matching, radiomics."""
