@@ -124,8 +124,9 @@ def _thresholded(
 
 
 def _write_features(pet: Volume, objects: Objects, path: Path) -> Path:
+    from anypet.files import write_whole
     from anypet.quantify.radiomics import features
-    from anypet.quantify.table import csv_of, write_whole
+    from anypet.quantify.table import csv_of
 
     found = features(pet, objects)
     rows: list[dict[str, Any]] = [

@@ -6,12 +6,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from anypet.files import write_whole
 from anypet.quantify import deauville, lymphoma, psma, regions, response
 from anypet.quantify.definitions import OBJECT, SPREAD, Definition
 from anypet.quantify.peak import CENTRES
 from anypet.quantify.proposal import NOTICE
 from anypet.quantify.suv import KINDS
-from anypet.quantify.table import write_whole
 from anypet.quantify.threshold import LIVER_SDS
 
 _HEAD = f"""# Measures, reference regions and response

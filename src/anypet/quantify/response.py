@@ -19,6 +19,7 @@ SUL_UNITS = ("SUVlbm", "SUVlbm-james")
 CHANGE, ABSOLUTE, TLG_CHANGE = 0.30, 0.8, 0.75
 HOTTEST = 5
 LIVER_CHANGE, LIVER_ABSOLUTE, UPTAKE_MINUTES = 0.20, 0.3, 15.0
+_ROUNDING = 1e-9  # a change of exactly 30 % must not be decided by the last bit
 
 MEANINGS = {
     "CMR": "complete metabolic response",
@@ -159,7 +160,7 @@ def _category(
     if after is None:
         return "CMR", "no lesion is left"
     change = after - before
-    if change > CHANGE * before and change > ABSOLUTE:
+    if change > CHANGE * before + _ROUNDING and change > ABSOLUTE + _ROUNDING:
         return "PMD", f"SULpeak {before:.2f} to {after:.2f}"
     if tlg[1] > (1 + TLG_CHANGE) * tlg[0]:
         return "PMD", f"TLG of the hottest lesions {tlg[0]:.1f} to {tlg[1]:.1f}"
@@ -167,7 +168,7 @@ def _category(
         followup.blood_pool is not None and after > followup.blood_pool.mean
     ):
         return "CMR", f"SULpeak {after:.2f} is no more than background"
-    if -change >= CHANGE * before and -change >= ABSOLUTE:
+    if -change >= CHANGE * before - _ROUNDING and -change >= ABSOLUTE - _ROUNDING:
         return "PMR", f"SULpeak {before:.2f} to {after:.2f}"
     return "SMD", f"SULpeak {before:.2f} to {after:.2f}"
 

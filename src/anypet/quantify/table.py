@@ -6,8 +6,6 @@ import csv
 import dataclasses
 import io
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from anypet._version import __version__
 from anypet.errors import AnyPETError
+from anypet.files import write_whole
 from anypet.quantify.definitions import DEFINITIONS, OBJECT, SPREAD, Definition
 from anypet.quantify.spread import Spread
 from anypet.quantify.suv import SUVKind
@@ -196,23 +195,3 @@ def parquet_of(records: Sequence[Mapping[str, Any]], about: Mapping[str, str]) -
 
 def _columns(records: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for record in records for name in record))
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Writes a file under a temporary name and renames it.
-
-    Raises:
-        AnyPETError: there is no such folder, or it cannot be written.
-    """
-    try:
-        handle, scratch = tempfile.mkstemp(prefix=".anypet-", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(scratch, path)
-        except OSError:
-            os.unlink(scratch)
-            raise
-    except OSError as error:
-        raise AnyPETError(f"{path}: cannot be written: {error}") from error
-    return path
