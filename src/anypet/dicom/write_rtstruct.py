@@ -25,7 +25,7 @@ from anypet.dicom.regions import Labels, regions_on
 from anypet.dicom.source import Source, find_source
 from anypet.volume import Volume
 
-# the class by which a study is named here; retired in 2004, still required (PS3.3 C.8.8.5)
+# the class by which a study is named here: retired, still required (PS3.3 C.8.8.5)
 _STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
 
 

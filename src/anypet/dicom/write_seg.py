@@ -66,7 +66,7 @@ def segmentation(
         scan: the scan that they were drawn on, see `find_source`; a `Source` may be anonymised.
         kind: "binary", one bit a voxel and segment, which every reader knows; "fractional", probabilities in
             steps of 1/255; "labelmap", one number a voxel, small and quick with many segments, but known only
-            to readers of 2024 and later (Supplement 243).
+            to recent readers.
         names: label -> name.
         algorithm: what outlined them; AnyPET with a person by default.
         resample: see `regions_on`.
