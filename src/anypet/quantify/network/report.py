@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -156,7 +157,7 @@ def _subject_organs(analysis: Analysis) -> Rows:
 
 
 def _pair_names(organs: Sequence[str]) -> list[tuple[str, str]]:
-    return [(organs[i], organs[j]) for i, j in zip(*np.triu_indices(len(organs), k=1), strict=True)]
+    return list(itertools.combinations(organs, 2))  # in the order of `covariance.pairs`
 
 
 def _p(values: Any) -> tuple[Any, Any, Any]:
