@@ -18,7 +18,6 @@ from anypet.errors import AnyPETError
 COMMANDS = (
     "segment",
     "measure",
-    "response",
     "info",
     "convert",
     "export",

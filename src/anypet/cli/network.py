@@ -152,7 +152,8 @@ def _print(
     if "deviation" in told:
         d = told["deviation"]
         words = f"{d['significant']} of {d['subjects']} subjects deviate from {d['reference']}"
-        console.print(f"{words} (p ≤ {settings.level:g})")
+        chance = settings.level * d["subjects"]
+        console.print(f"{words} (p ≤ {settings.level:g}; {chance:.0f} expected by chance)")
     if "adjusted_rand_index" in about:
         console.print(f"planted modules recovered: adjusted Rand index {about['adjusted_rand_index']:.2f}")
     for path in written:

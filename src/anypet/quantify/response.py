@@ -86,7 +86,7 @@ def percist(baseline: TimePoint, followup: TimePoint, new_lesions: Sequence[str]
 
     Args:
         baseline, followup: the two scans, in one SUL.
-        new_lesions: names of the follow-up's lesions that the baseline does not have, see `matching`.
+        new_lesions: names of the follow-up's lesions that the baseline does not have.
 
     Returns:
         CMR, PMR, SMD, PMD, or NE where the baseline has no measurable target.

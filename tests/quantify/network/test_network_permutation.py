@@ -33,9 +33,14 @@ def test_p_values_by_hand() -> None:
     null = np.array([[1.0, 5.0], [2.0, 1.0], [3.0, 2.0], [4.0, 3.0]])
     found = p_values([3.0, 6.0], null)
     np.testing.assert_allclose(found.p, [3 / 5, 1 / 5])  # 3 and 4 reach 3; nothing reaches 6
-    # spreads: sqrt((9 + 30) / 5) and sqrt((36 + 39) / 5); largest of each deal 1.29, 0.72, 1.07, 1.43
-    np.testing.assert_allclose(found.family_wise, [4 / 5, 1 / 5])
+    np.testing.assert_allclose(found.family_wise, [4 / 5, 1 / 5])  # the largest are 5, 2, 3, 4
     np.testing.assert_allclose(found.fdr, [3 / 5, 2 / 5])
+    # in units a hundred times smaller the first statistic would never be the largest
+    unfair, fair = (p_values([0.05, 5.0], null * [0.01, 1.0], rescale=r) for r in (False, True))
+    np.testing.assert_allclose(unfair.family_wise, [1.0, 2 / 5])
+    # sizes: sqrt((25 + 30) / 5) and sqrt((25 + 39) / 5); the largest are 1.40, 0.60, 0.90, 1.21
+    np.testing.assert_allclose(fair.family_wise, [1 / 5, 2 / 5])
+    np.testing.assert_allclose(fair.p, unfair.p)
     with pytest.raises(AnyPETError, match="at least one deal"):
         p_values([1.0], np.empty((0, 1)))
 

@@ -148,7 +148,7 @@ def circle_figure(network: Network) -> bytes:
             )
         axis.set(xlim=(-1.65, 1.65), ylim=(-1.65, 1.65), aspect="equal")
         axis.axis("off")
-        axis.set_title(_title(network), fontsize=11)
+        figure.suptitle(_title(network), x=0.01, ha="left", fontsize=11, fontweight="bold")
         figure.supxlabel(_graph_words(network), color=GREY, fontsize=9)
         return png(figure)
 
@@ -207,7 +207,7 @@ def body_figure(network: Network) -> bytes:
     place, colours = body_map.places(network.organs), _colours(network)
     floor = min(body_map.FLOOR, float(place[:, 1].min()) - 2)
     with style():
-        figure = new_figure(7.6, 7.4)
+        figure = new_figure(7.6, 0.1 * (body_map.TOP - floor) + 0.4)
         axis = figure.subplots()
         axis.add_patch(Polygon(body_map.outline(), fc=PALE, ec="#c9ced3", lw=1.2, zorder=0))
         for x, y, width, height, angle in body_map.SHAPES:
@@ -222,7 +222,7 @@ def body_figure(network: Network) -> bytes:
         axis.axis("off")
         axis.text(-24.5, body_map.TOP - 1, "R", fontsize=11, color=GREY, ha="center")
         axis.text(24.5, body_map.TOP - 1, "L", fontsize=11, color=GREY, ha="center")
-        axis.set_title(_title(network), fontsize=11)
+        figure.suptitle(_title(network), x=0.01, ha="left", fontsize=11, fontweight="bold")
         figure.supxlabel(_graph_words(network), color=GREY, fontsize=9)
         return png(figure)
 

@@ -159,7 +159,9 @@ def compare_measures(
         null[deal] = np.abs(one - other)
         if progress:
             progress(1)
-    return MeasureComparison(tuple(names), observed, p_values(np.abs(observed[0] - observed[1]), null))
+    return MeasureComparison(
+        tuple(names), observed, p_values(np.abs(observed[0] - observed[1]), null, rescale=True)
+    )
 
 
 def _standardised(residuals: FloatArray, first: BoolArray) -> FloatArray:

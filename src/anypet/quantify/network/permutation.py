@@ -25,7 +25,7 @@ FloatArray = npt.NDArray[np.float64]
 Progress = Callable[[int], None]
 """Called with the number of deals done since the last call."""
 
-_TIE = 1e-9  # statistics this close, relative to their spread, are the same deal computed in another order
+_TIE = 1e-9  # statistics this close are the same deal computed in another order
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class PValues:
     fdr: FloatArray
 
 
-def p_values(observed: npt.ArrayLike, null: npt.ArrayLike) -> PValues:
+def p_values(observed: npt.ArrayLike, null: npt.ArrayLike, *, rescale: bool = False) -> PValues:
     """p-values of statistics of which larger ones are more extreme.
-
-    Each statistic is divided by its spread over all deals first, so that all weigh the same in the largest.
 
     Args:
         observed: (K,).
         null: (M, K), the same statistics in M deals.
+        rescale: divide every statistic by its size over all deals first, so that statistics of different
+            units weigh the same in the largest.
 
     Raises:
         AnyPETError: the shapes do not fit.
@@ -59,10 +59,11 @@ def p_values(observed: npt.ArrayLike, null: npt.ArrayLike) -> PValues:
     deals = np.asarray(null, dtype=np.float64).reshape(-1, measured.size)
     if not len(deals):
         raise AnyPETError("a test by permutation needs at least one deal")
-    # the observed deal is one of the deals: the scale must not know which
-    scale = np.sqrt((measured**2 + (deals**2).sum(axis=0)) / (len(deals) + 1))
-    scale = np.where(scale > 0, scale, 1.0)
-    measured, deals = measured / scale, deals / scale
+    if rescale:
+        # the observed deal is one of the deals: the scale must not know which
+        scale = np.sqrt((measured**2 + (deals**2).sum(axis=0)) / (len(deals) + 1))
+        scale = np.where(scale > 0, scale, 1.0)
+        measured, deals = measured / scale, deals / scale
     p = share(deals, measured)
     family_wise = share(deals.max(axis=1, keepdims=True), measured)
     return PValues(p, family_wise, benjamini_hochberg(p))

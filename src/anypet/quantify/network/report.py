@@ -157,7 +157,7 @@ def _subject_organs(analysis: Analysis) -> Rows:
 
 
 def _pair_names(organs: Sequence[str]) -> list[tuple[str, str]]:
-    return list(itertools.combinations(organs, 2))  # the order of numpy.triu_indices
+    return list(itertools.combinations(organs, 2))  # in the order of `covariance.pairs`
 
 
 def _p(values: Any) -> tuple[Any, Any, Any]:
