@@ -15,6 +15,8 @@ training ("seen") and on organs that never were ("unseen"). The spread is that o
 start, the HQ studies and the faults of the labels are the same for all. "given" and "rectified" are the DSC
 of degraded labels with the good ones before and after equation (5), by the network at the end.
 
+With --why nothing is trained: what (5) does to degraded labels, for several H and strengths.
+
     python benchmarks/cpcl.py --pool pool --start-steps 1500 --steps 1000 --seeds 3 --workers 2 -o ablation
 """
 
@@ -51,6 +53,7 @@ from anypet.windows import cut
 STRATEGIES = ("high", "mixed", "consistency", "cpcl", "towards", "clean")
 CLICKS = (1, 3, 5)
 TEST_STUDIES = 16
+LEVELS = (0.5, 0.7, 0.9, 0.97)  # of H, in shares of the highest entropy
 Figures = dict[str, list[float]]
 
 
@@ -72,6 +75,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--windows", type=int, default=96, help="test windows of each kind")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time")
     parser.add_argument("--set", action="append", default=[], help="key=value of the settings of all runs")
+    parser.add_argument("--why", action="store_true", help="what (5) does to labels; no training")
     parser.add_argument("-o", "--output", type=Path, default=Path("ablation"))
     return parser.parse_args()
 
@@ -175,6 +179,29 @@ def label_quality(
     return [float(v) for v in np.mean(pairs, axis=0)]
 
 
+def why(options: argparse.Namespace, weights: Path) -> str:
+    """DSC with the good labels of degraded ones, as given and after (5) by the start network, as Markdown."""
+    lines = ["| strength | given | direction | " + " | ".join(f"H {h:g} ln 2" for h in LEVELS) + " |"]
+    lines.append("|---" * (3 + len(LEVELS)) + "|")
+    for strength in (0.25, 0.5, 0.8):
+        for direction in ("both", "towards"):
+            cells = []
+            for level in LEVELS:
+                changed = argparse.Namespace(**{**vars(options), "strength": strength})
+                settings = settings_of(
+                    changed, strategy="cpcl", direction=direction, threshold=level, gradient_clicks="all",
+                    once_share=0.0,
+                )  # fmt: skip
+                learner = make_learner(settings, weights)
+                learner.eval()
+                pool = Pool(options.pool, options.pool_seed, options.studies)
+                given, after = label_quality(learner, pool, settings, changed, count=48)
+                cells.append(f"{after:.3f}")
+            lines.append(f"| {strength} | {given:.3f} | {direction} | " + " | ".join(cells) + " |")
+            print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
 def dice(a: torch.Tensor, b: torch.Tensor) -> float:
     return 2.0 * int((a & b).sum()) / max(1, int(a.sum()) + int(b.sum()))
 
@@ -204,6 +231,9 @@ def main() -> None:
     for _ in build_pool(options.pool / "test", split["test"], TEST_STUDIES, 0):
         pass
     weights = start(options)
+    if options.why:
+        print(why(options, weights))
+        return
     names = [name.strip() for name in options.strategies.split(",")]
     jobs = [("start", 0), *((name, seed) for seed in range(options.seeds) for name in names)]
     results: dict[str, dict[int, Figures]] = {"start": {}, **{name: {} for name in names}}

@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import (
     CTImageStorage,
+    EnhancedPETImageStorage,
     ExplicitVRLittleEndian,
     PositronEmissionTomographyImageStorage,
     RTStructureSetStorage,
@@ -172,5 +173,68 @@ def make_rtstruct(
         drawn.append(region)
     ds.StructureSetROISequence, ds.ROIContourSequence = Items(rois), Items(drawn)
     path.parent.mkdir(parents=True, exist_ok=True)
+    ds.save_as(path, enforce_file_format=True)
+    return path
+
+
+def item(**attributes: object) -> Dataset:
+    ds = Dataset()
+    for name, value in attributes.items():
+        setattr(ds, name, value)
+    return ds
+
+
+def make_enhanced(
+    path: Path,
+    *,
+    unit: str = "Bq/ml",
+    decay: str = "YES",
+    attenuation: str = "YES",
+    reverse: bool = False,
+    slope: float = 2.0,
+    drop_groups: int = 0,
+) -> Path:
+    """An Enhanced PET object of `values()`, whose units are in the Real World Value Mapping."""
+    stored = values()
+    ds = new_dataset(EnhancedPETImageStorage, "PT")
+    add_pet(ds)
+    for name in ("Units", "DecayCorrection", "CorrectedImage", "AcquisitionDate", "AcquisitionTime"):
+        delattr(ds, name)
+    ds.SeriesTime = "150000"  # made long after the scan
+    drug = ds.RadiopharmaceuticalInformationSequence[0]
+    del drug.RadiopharmaceuticalStartTime
+    drug.RadiopharmaceuticalStartDateTime = "20240305100000"
+    ds.AcquisitionDateTime = "20240305110000"
+    ds.AttenuationCorrected, ds.DecayCorrected, ds.ScatterCorrected = attenuation, decay, "YES"
+    if decay == "YES":
+        ds.DecayCorrectionDateTime = "20240305110000"
+    mapping = item(
+        RealWorldValueSlope=slope,
+        RealWorldValueIntercept=0.0,
+        MeasurementUnitsCodeSequence=Items(
+            [item(CodeValue=unit, CodingSchemeDesignator="UCUM", CodeMeaning=unit)]
+        ),
+    )
+    shared = item(
+        PixelMeasuresSequence=Items([item(PixelSpacing=[5.0, 4.0], SliceThickness=3.0)]),
+        PlaneOrientationSequence=Items([item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]),
+        RealWorldValueMappingSequence=Items([mapping]),
+        PixelValueTransformationSequence=Items([item(RescaleSlope=1, RescaleIntercept=0, RescaleType="US")]),
+    )
+    order = range(3, -1, -1) if reverse else range(4)
+    frames = [
+        item(
+            PlanePositionSequence=Items([item(ImagePositionPatient=[-20.0, -30.0, -40.0 + 3 * k])]),
+            FrameContentSequence=Items(
+                [item(FrameAcquisitionDateTime="20240305110000", FrameAcquisitionDuration=120000.0)]
+            ),
+        )
+        for k in order
+    ]
+    ds.SharedFunctionalGroupsSequence = Items([shared])
+    ds.PerFrameFunctionalGroupsSequence = Items(frames[drop_groups:])
+    add_pixels(ds, stored[:, :, 0].T)
+    ds.NumberOfFrames = 4
+    ds.PixelData = np.ascontiguousarray(stored[:, :, list(order)].transpose(2, 1, 0), "<i2").tobytes()
     ds.save_as(path, enforce_file_format=True)
     return path

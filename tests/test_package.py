@@ -39,10 +39,11 @@ def test_package_holds_types_settings_and_weights():
         "weights/default.safetensors",
         "weights/default.md",
         "weights/default-lesion.md",
+        "weights/tracer.md",
     ):
         assert (home / part).is_file(), part
     packaged = [entry for entry in available() if entry.packaged]
-    assert [entry.name for entry in packaged] == ["default", "default-lesion"]
+    assert [entry.name for entry in packaged] == ["default", "default-lesion", "tracer"]
     for entry in packaged:
         assert entry.ready
         assert entry.sha256 == sha256(entry.file)
@@ -53,7 +54,22 @@ def test_command_line_lists_its_commands():
         [sys.executable, "-m", "anypet", "--help"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0
-    for name in ("segment", "info", "convert", "simulate", "train", "evaluate", "models", "data", "demo"):
+    for name in (
+        "segment",
+        "info",
+        "convert",
+        "export",
+        "lesions",
+        "autopet",
+        "network",
+        "compare",
+        "simulate",
+        "train",
+        "evaluate",
+        "models",
+        "data",
+        "demo",
+    ):
         assert name in done.stdout
     version = subprocess.run(
         [sys.executable, "-m", "anypet", "--version"], capture_output=True, text=True, check=False

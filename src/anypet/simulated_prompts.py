@@ -1,4 +1,4 @@
-"""Simulated prompts beside those of `anypet.clicks`: other ways to click, boxes, scribbles, autoPET IV's.
+"""Simulated prompts beside those of `anypet.clicks`: other ways to click, boxes, scribbles.
 
 Arrays are indexed (i, j, k), spacings are millimetres along (i, j, k). Everything draws from a generator that
 is passed in, runs on the CPU, and gives the same for the same seed.
@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from anypet.clicks import (
     BoolArray,
@@ -21,8 +20,7 @@ from anypet.clicks import (
     inside_distance,
     next_click,
 )
-from anypet.components import connected_components
-from anypet.errors import AnyPETError, PromptError
+from anypet.errors import PromptError
 
 Click = tuple[Voxel, bool]
 Corrector = Callable[[BoolArray, BoolArray, Spacing, np.random.Generator], "Click | None"]
@@ -138,43 +136,3 @@ def scribble(
     kept = line[: len(line) if inside.all() else int(np.argmin(inside))]
     _, order = np.unique(kept, axis=0, return_index=True)
     return kept[np.sort(order)]
-
-
-def autopet_clicks(
-    label: BoolArray, pet: npt.NDArray[np.floating], rng: np.random.Generator, count: int = 10
-) -> dict[str, list[Voxel]]:
-    """The clicks that the autoPET IV challenge gives for a scan, whatever a system predicts.
-
-    "tumor": the deepest voxel (in voxels) of up to `count` lesions drawn at random, filled up to `count` with
-    voxels of their borders, lesion by lesion. "background": the same in the components of what lies above the
-    99.75th percentile of the uptake outside of lesions, filled up with any of their voxels.
-
-    Source: lab-midas/autoPETCTIV, whose simulator needs a GPU and has no seed; the rule is the same.
-
-    Raises:
-        AnyPETError: label and PET differ in shape.
-    """
-    if label.shape != pet.shape:
-        raise AnyPETError(f"the label has shape {label.shape}, the PET {pet.shape}: they need one grid")
-    hot = ~label & (pet > np.percentile(pet[~label], 99.75)) if (~label).any() else np.zeros_like(label)
-    return {"tumor": _central(label, rng, count, True), "background": _central(hot, rng, count, False)}
-
-
-def _central(mask: BoolArray, rng: np.random.Generator, count: int, on_border: bool) -> list[Voxel]:
-    """Deepest voxels of up to `count` components, then, round by round, others of their voxels."""
-    parts = connected_components(mask)
-    number = int(parts.max())
-    boxes = ndimage.find_objects(parts)
-    chosen = [int(n) for n in rng.permutation(number)[:count]]
-    depths = [inside_distance(parts[boxes[n]] == n + 1, (1.0, 1.0, 1.0)) for n in chosen]
-    clicks: list[Voxel] = []
-    for turn in range(count if chosen else 0):
-        n, depth = chosen[turn % len(chosen)], depths[turn % len(chosen)]
-        if turn < len(chosen):
-            among = np.argwhere(depth == depth.max())[:1]
-        else:
-            among = np.argwhere((depth == depth[depth > 0].min()) if on_border else depth > 0)
-        at = among[int(rng.integers(len(among)))]
-        i, j, k = (int(v) + s.start for v, s in zip(at, boxes[n], strict=True))
-        clicks.append((i, j, k))
-    return clicks

@@ -2,82 +2,17 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence as Items
-from pydicom.uid import EnhancedPETImageStorage
 
 import anypet
 from anypet.errors import ReadError, SUVError
-from dicom_factory import FACTOR, HALF_LIFE, add_pet, add_pixels, make_series, new_dataset, values
-
-
-def item(**attributes: object) -> Dataset:
-    ds = Dataset()
-    for name, value in attributes.items():
-        setattr(ds, name, value)
-    return ds
-
-
-def make_enhanced(
-    path: Path,
-    *,
-    unit: str = "Bq/ml",
-    decay: str = "YES",
-    attenuation: str = "YES",
-    reverse: bool = False,
-    slope: float = 2.0,
-    drop_groups: int = 0,
-) -> Path:
-    """An Enhanced PET object of `values()`, whose units are in the Real World Value Mapping."""
-    stored = values()
-    ds = new_dataset(EnhancedPETImageStorage, "PT")
-    add_pet(ds)
-    for name in ("Units", "DecayCorrection", "CorrectedImage", "AcquisitionDate", "AcquisitionTime"):
-        delattr(ds, name)
-    ds.SeriesTime = "150000"  # made long after the scan
-    drug = ds.RadiopharmaceuticalInformationSequence[0]
-    del drug.RadiopharmaceuticalStartTime
-    drug.RadiopharmaceuticalStartDateTime = "20240305100000"
-    ds.AcquisitionDateTime = "20240305110000"
-    ds.AttenuationCorrected, ds.DecayCorrected, ds.ScatterCorrected = attenuation, decay, "YES"
-    if decay == "YES":
-        ds.DecayCorrectionDateTime = "20240305110000"
-    mapping = item(
-        RealWorldValueSlope=slope,
-        RealWorldValueIntercept=0.0,
-        MeasurementUnitsCodeSequence=Items(
-            [item(CodeValue=unit, CodingSchemeDesignator="UCUM", CodeMeaning=unit)]
-        ),
-    )
-    shared = item(
-        PixelMeasuresSequence=Items([item(PixelSpacing=[5.0, 4.0], SliceThickness=3.0)]),
-        PlaneOrientationSequence=Items([item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0])]),
-        RealWorldValueMappingSequence=Items([mapping]),
-        PixelValueTransformationSequence=Items([item(RescaleSlope=1, RescaleIntercept=0, RescaleType="US")]),
-    )
-    order = range(3, -1, -1) if reverse else range(4)
-    frames = [
-        item(
-            PlanePositionSequence=Items([item(ImagePositionPatient=[-20.0, -30.0, -40.0 + 3 * k])]),
-            FrameContentSequence=Items(
-                [item(FrameAcquisitionDateTime="20240305110000", FrameAcquisitionDuration=120000.0)]
-            ),
-        )
-        for k in order
-    ]
-    ds.SharedFunctionalGroupsSequence = Items([shared])
-    ds.PerFrameFunctionalGroupsSequence = Items(frames[drop_groups:])
-    add_pixels(ds, stored[:, :, 0].T)
-    ds.NumberOfFrames = 4
-    ds.PixelData = np.ascontiguousarray(stored[:, :, list(order)].transpose(2, 1, 0), "<i2").tobytes()
-    ds.save_as(path, enforce_file_format=True)
-    return path
+from dicom_factory import FACTOR, HALF_LIFE, make_enhanced, make_series, values
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -122,3 +57,35 @@ def test_legacy_converted_by_highdicom_equals_the_classic_series(tmp_path: Path)
     volume = anypet.read(tmp_path / "legacy.dcm")
     np.testing.assert_allclose(volume.array, classic.array, rtol=1e-6)
     np.testing.assert_allclose(volume.affine, classic.affine)
+
+
+def test_every_frame_has_its_own_slope(tmp_path: Path) -> None:
+    """Enhanced PET may map stored to real values frame by frame, beside a transformation shared by all."""
+    slopes = [1.0, 2.0, 0.5, 3.0]
+    make_series(tmp_path / "classic", slopes=slopes)
+    path = make_enhanced(tmp_path / "enhanced")
+    dataset = pydicom.dcmread(path)
+    (mapping,) = dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
+    del dataset.SharedFunctionalGroupsSequence[0].RealWorldValueMappingSequence
+    for group, slope in zip(dataset.PerFrameFunctionalGroupsSequence, slopes, strict=True):
+        own = deepcopy(mapping)
+        own.RealWorldValueSlope = slope
+        group.RealWorldValueMappingSequence = [own]
+    dataset.save_as(path)
+    np.testing.assert_allclose(anypet.read(path).array, anypet.read(tmp_path / "classic").array, rtol=1e-6)
+
+
+def test_every_frame_has_its_own_time(tmp_path: Path) -> None:
+    path = make_enhanced(tmp_path / "enhanced")
+    dataset = pydicom.dcmread(path)
+    later = [deepcopy(group) for group in dataset.PerFrameFunctionalGroupsSequence]
+    for group in later:
+        group.FrameContentSequence[0].FrameAcquisitionDateTime = "20240305111000"
+    dataset.PerFrameFunctionalGroupsSequence.extend(later)
+    dataset.NumberOfFrames, dataset.PixelData = (
+        8,
+        dataset.PixelData + (values() * 2).transpose(2, 1, 0).astype("<i2").tobytes(),
+    )
+    dataset.save_as(path)
+    first, second = (anypet.read(path, frame=n).array for n in (0, 1))
+    np.testing.assert_allclose(second, 2 * first, rtol=1e-6)

@@ -14,7 +14,6 @@ from scipy import ndimage
 from anypet.errors import AnyPETError
 from anypet.evaluation.metrics import (
     METRICS,
-    Pair,
     area_under_clicks,
     dice,
     hausdorff95,
@@ -169,7 +168,6 @@ def test_arguments_are_checked() -> None:
     with pytest.raises(AnyPETError, match="two values"):
         area_under_clicks([0.5])
     assert "tlg_error" not in measure(cube, cube, (1, 1, 1))
-    assert Pair(cube, cube, (1, 1, 1)).voxel_ml == pytest.approx(0.001)
 
 
 def test_area_under_clicks_is_the_mean_height() -> None:

@@ -216,6 +216,16 @@ def test_a_click_in_a_wide_plateau_does_not_flood_it() -> None:
     assert region[tuple(30 - s.start for s in box)]
 
 
+def test_a_click_beside_the_peak_of_a_long_vessel_does_not_follow_the_vessel() -> None:
+    """At half of the contrast the region runs along the vessel to the rim; above, the click is not in it."""
+    suv = np.full((40, 40, 40), 1.0, np.float32)
+    suv[:, 18:23, 18:23] = 3.2
+    suv[21, 20, 20] = 5.0
+    box, region = grow(suv, (2.0, 2.0, 2.0), (20, 20, 20))
+    inside = np.argwhere(region) + [s.start for s in box]
+    np.testing.assert_allclose(np.linalg.norm((inside - (20, 20, 20)) * 2.0, axis=1).max(), 5.0, atol=1.0)
+
+
 def test_a_tumour_click_grown_around_a_rejected_voxel_gives_it_back() -> None:
     suv = blobs((24, 24, 24), ((12, 12, 12), 9.0, 9.0))
     mask = np.zeros(suv.shape, bool)

@@ -7,7 +7,7 @@ from torch import nn
 
 from anypet.errors import WeightsError
 from anypet.lesions.config import CONFIGS, ORGANS, PAPER_ORGANS, NetConfig
-from anypet.lesions.network import TwoHeadedUNet, build, load_encoder
+from anypet.lesions.network import ImageNorm, TwoHeadedUNet, build, load_encoder
 from anypet.models.weights import own_tensors
 
 TINY = NetConfig(patch=16, widths=(4, 6, 8), blocks=(1, 1, 1))
@@ -98,3 +98,14 @@ def test_presets():
         assert config.patch % 2 ** (len(config.widths) - 1) == 0
         assert len(config.widths) == len(config.blocks)
     assert TwoHeadedUNet(TINY).divisor == 4
+
+
+def test_normalisation_is_instance_norm_and_keeps_channels_last():
+    ours, torchs = ImageNorm(3), torch.nn.InstanceNorm3d(3, affine=True)
+    state = {"weight": torch.tensor([1.0, -2.0, 0.5]), "bias": torch.tensor([0.0, 1.0, -1.0])}
+    ours.load_state_dict(state)
+    torchs.load_state_dict(state)
+    x = torch.randn(2, 3, 4, 5, 6).contiguous(memory_format=torch.channels_last_3d)
+    found = ours(x)
+    assert torch.allclose(found, torchs(x), atol=1e-5)
+    assert ours(x[:1]).is_contiguous(memory_format=torch.channels_last_3d)

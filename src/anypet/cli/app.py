@@ -17,8 +17,10 @@ from anypet.errors import AnyPETError
 # command name -> module with a function of that name (`convert` -> anypet.cli.convert:convert)
 COMMANDS = (
     "segment",
+    "measure",
     "info",
     "convert",
+    "export",
     "simulate",
     "train",
     "evaluate",
@@ -27,6 +29,10 @@ COMMANDS = (
     "demo",
     "data",
     "serve",
+    "lesions",
+    "autopet",
+    "network",
+    "compare",
 )
 
 app = typer.Typer(

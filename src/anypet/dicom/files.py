@@ -1,8 +1,9 @@
-"""Finding DICOM files in folders of any shape and in zip archives, and reading them without surprises."""
+"""Finding DICOM files in folders of any shape and in zip archives, reading and writing them safely."""
 
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import zipfile
@@ -14,7 +15,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from anypet.errors import ReadError
+from anypet.errors import AnyPETError, ReadError
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,24 @@ def read_header(path: Path) -> Dataset | None:
         log.debug("%s cannot be parsed: %s", path, error)
         return None
     return dataset
+
+
+def write_file(dataset: Dataset, path: Path) -> None:
+    """Writes a DICOM file under a temporary name and renames it, so that no half file is ever seen.
+
+    Raises:
+        AnyPETError: the folder does not exist, a value cannot be encoded, or the disk refuses.
+    """
+    if not path.absolute().parent.is_dir():
+        raise AnyPETError(f"{path}: the folder {path.parent} does not exist; create it first")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        dataset.save_as(part, enforce_file_format=True)
+        os.replace(part, path)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise AnyPETError(f"{path}: cannot be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def find_headers(folder: Path) -> list[tuple[Path, Dataset]]:

@@ -36,6 +36,21 @@ class Notes:
             self.warnings.append(text)
 
 
+def item(**attributes: Any) -> Dataset:
+    """A dataset, such as an item of a sequence, with these attributes."""
+    made = Dataset()
+    for keyword, value in attributes.items():
+        setattr(made, keyword, value)
+    return made
+
+
+def changed(header: Dataset, **attributes: Any) -> Dataset:
+    """A copy of a header with other attributes; assigning them would change the elements of the original."""
+    made = item(**attributes)
+    made.update({element.tag: element for element in header if element.keyword not in attributes})
+    return made
+
+
 def tag_name(keyword: str) -> str:
     """ "Units" -> "Units (0054,1001)", for messages."""
     tag = tag_for_keyword(keyword)

@@ -98,19 +98,29 @@ def _real_world(target: Dataset, items: Iterable[Dataset]) -> None:
     if not known:
         return
     rank, item = min(known, key=lambda pair: pair[0])
-    target.Units, target.SUVType = list(_UCUM_UNITS.values())[rank]
-    target.RescaleSlope = f"{float(item.RealWorldValueSlope):.10g}"
-    target.RescaleIntercept = f"{float(item.get('RealWorldValueIntercept', 0.0)):.10g}"
+    units, suv_type = list(_UCUM_UNITS.values())[rank]
+    _put(target, "Units", units)
+    _put(target, "SUVType", suv_type)
+    _put(target, "RescaleSlope", f"{float(item.RealWorldValueSlope):.10g}")
+    _put(target, "RescaleIntercept", f"{float(item.get('RealWorldValueIntercept', 0.0)):.10g}")
+
+
+def _put(target: Dataset, keyword: str, value: object) -> None:
+    """Gives an attribute a value; assigning it would change the element that all frames share."""
+    if keyword in target:
+        del target[keyword]
+    setattr(target, keyword, value)
 
 
 def _name_classically(frame: Dataset) -> None:
     if frame.get("FrameAcquisitionDateTime"):
-        frame.AcquisitionDateTime = frame.FrameAcquisitionDateTime
+        _put(frame, "AcquisitionDateTime", frame.FrameAcquisitionDateTime)
     if frame.get("FrameAcquisitionDuration") is not None and "ActualFrameDuration" not in frame:
-        frame.ActualFrameDuration = round(float(frame.FrameAcquisitionDuration))
+        _put(frame, "ActualFrameDuration", round(float(frame.FrameAcquisitionDuration)))
     if not frame.get("CorrectedImage"):
         done = [word for name, word in _CORRECTIONS.items() if str(frame.get(name) or "").upper() == "YES"]
         if done:
-            frame.CorrectedImage = done
+            _put(frame, "CorrectedImage", done)
     if not frame.get("DecayCorrection") and frame.get("DecayCorrected"):
-        frame.DecayCorrection = "START" if str(frame.DecayCorrected).upper() == "YES" else "NONE"
+        corrected = str(frame.DecayCorrected).upper() == "YES"
+        _put(frame, "DecayCorrection", "START" if corrected else "NONE")

@@ -16,6 +16,7 @@ from matplotlib.path import Path as Polygon
 from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
+from anypet.dicom.header import number
 from anypet.errors import ReadError
 from anypet.units import warn
 from anypet.volume import Volume
@@ -55,13 +56,13 @@ def rtstruct_masks(path: Path, reference: Volume, warnings: list[str]) -> dict[s
         int(r.ROINumber): str(r.get("ROIName") or "") for r in dataset.get("StructureSetROISequence") or ()
     }
     for region in dataset.get("ROIContourSequence") or ():
-        number = int(region.get("ReferencedROINumber", 0))
-        name = names.get(number) or f"ROI {number}"
+        roi = int(region.get("ReferencedROINumber", 0))
+        name = names.get(roi) or f"ROI {roi}"
         contours = _contours(region, name, str(path), warnings)
         if not contours:
             warn(warnings, str(path), f"region {name!r} has no closed contour and was left out")
             continue
-        mask = fill_contours(contours, reference)
+        mask = fill_contours(contours, reference, _spacing(region))
         if not mask.any():
             warn(warnings, str(path), f"region {name!r} covers no voxel centre of the scan")
         masks[_unique(name, masks)] = mask
@@ -70,7 +71,7 @@ def rtstruct_masks(path: Path, reference: Volume, warnings: list[str]) -> dict[s
     return masks
 
 
-def fill_contours(contours: list[Float], reference: Volume) -> Mask:
+def fill_contours(contours: list[Float], reference: Volume, spacing: float | None = None) -> Mask:
     """Voxels of the reference whose centre lies inside planar contours that belong together.
 
     Contours drawn on other slices than the reference's reach half the distance to the next drawn slice, so a
@@ -79,6 +80,8 @@ def fill_contours(contours: list[Float], reference: Volume) -> Mask:
     Args:
         contours: each (n, 3) RAS mm, in parallel planes of any orientation.
         reference: gives the grid.
+        spacing: mm between the slices that were drawn on; None takes the usual distance of drawn ones, which
+            is wrong for a region whose drawn slices lie far apart.
 
     Returns:
         (i, j, k) boolean.
@@ -90,11 +93,11 @@ def fill_contours(contours: list[Float], reference: Volume) -> Mask:
     axes = reference.affine[:3, :3] / reference.spacing
     aligned = int(np.argmax(np.abs(axes.T @ normal)))
     if abs(axes[:, aligned] @ normal) > 0.9999 and _orthogonal(axes):
-        return _fill_aligned(contours, reference, aligned)
-    return _fill_oblique(contours, reference, normal)
+        return _fill_aligned(contours, reference, aligned, spacing)
+    return _fill_oblique(contours, reference, normal, spacing)
 
 
-def _fill_aligned(contours: list[Float], reference: Volume, axis: int) -> Mask:
+def _fill_aligned(contours: list[Float], reference: Volume, axis: int, spacing: float | None) -> Mask:
     """Contours parallel to a plane of voxels: scan conversion in voxel units, one voxel plane at a time."""
     flat = [a for a in range(3) if a != axis]
     mask = np.zeros(reference.shape, dtype=bool)
@@ -103,7 +106,8 @@ def _fill_aligned(contours: list[Float], reference: Volume, axis: int) -> Mask:
     voxels = [np.round(reference.to_voxel(c), 6) for c in contours]
     drawn, members = _group_planes(np.array([v[:, axis].mean() for v in voxels]) * reference.spacing[axis])
     slices = np.arange(reference.shape[axis]) * reference.spacing[axis]
-    for n, plane in enumerate(_nearest_plane(slices, drawn, float(reference.spacing[axis]))):
+    reach = _reach(drawn, spacing, float(reference.spacing[axis]))
+    for n, plane in enumerate(_nearest_plane(slices, drawn, reach)):
         if plane < 0:
             continue
         for index in members[plane]:
@@ -113,14 +117,13 @@ def _fill_aligned(contours: list[Float], reference: Volume, axis: int) -> Mask:
     return mask
 
 
-def _fill_oblique(contours: list[Float], reference: Volume, normal: Float) -> Mask:
+def _fill_oblique(contours: list[Float], reference: Volume, normal: Float, spacing: float | None) -> Mask:
     """Contours in planes askew to the grid: every voxel centre near them is tested in its nearest plane."""
     across = np.cross(normal, np.eye(3)[int(np.argmin(np.abs(normal)))])
     across /= np.linalg.norm(across)
     frame = np.stack([across, np.cross(normal, across), normal])  # rows: u, v, along the normal
     drawn, members = _group_planes(np.array([(c @ normal).mean() for c in contours]))
-    thickness = float(np.min(reference.spacing))
-    reach = _half_gap(drawn, thickness)
+    reach = _reach(drawn, spacing, float(np.min(reference.spacing)))
     points = np.concatenate(contours)
     corners = np.concatenate([points - normal * reach, points + normal * reach])
     box = reference.to_voxel(corners)
@@ -130,7 +133,7 @@ def _fill_oblique(contours: list[Float], reference: Volume, normal: Float) -> Ma
     for k in range(lo[2], hi[2]):
         grid = np.stack(np.meshgrid(np.arange(lo[0], hi[0]), np.arange(lo[1], hi[1]), [k], indexing="ij"), -1)
         uvw = reference.to_mm(grid.reshape(-1, 3)) @ frame.T
-        nearest = _nearest_plane(uvw[:, 2], drawn, thickness)
+        nearest = _nearest_plane(uvw[:, 2], drawn, reach)
         inside = np.zeros(len(uvw), dtype=bool)
         for plane in np.unique(nearest[nearest >= 0]):
             here = np.flatnonzero(nearest == plane)
@@ -154,14 +157,19 @@ def _group_planes(along: Float) -> tuple[Float, list[list[int]]]:
     return np.array(places), members
 
 
-def _half_gap(drawn: Float, thickness: float) -> float:
-    """Half the distance of neighbouring drawn planes; half a voxel where there is only one."""
-    return float(np.median(np.diff(drawn))) / 2 if len(drawn) > 1 else thickness / 2
+def _reach(drawn: Float, spacing: float | None, thickness: float) -> float:
+    """How far (mm) a contour reaches: half the spacing of the slices that were drawn on.
+
+    Where that is not known, half the usual distance of neighbouring drawn planes; half a voxel where there is
+    only one.
+    """
+    if spacing is None:
+        spacing = float(np.median(np.diff(drawn))) if len(drawn) > 1 else thickness
+    return spacing / 2
 
 
-def _nearest_plane(along: Float, drawn: Float, thickness: float) -> npt.NDArray[np.int64]:
+def _nearest_plane(along: Float, drawn: Float, reach: float) -> npt.NDArray[np.int64]:
     """For each position the index of the nearest drawn plane, or -1 where none is within reach."""
-    reach = _half_gap(drawn, thickness)
     above = (
         np.clip(np.searchsorted(drawn, along), 1, len(drawn) - 1)
         if len(drawn) > 1
@@ -219,6 +227,13 @@ def _contours(region: Dataset, name: str, source: str, warnings: list[str]) -> l
             continue
         found.append(numbers.reshape(-1, 3) * [-1.0, -1.0, 1.0])
     return found
+
+
+def _spacing(region: Dataset) -> float | None:
+    """Millimetres between the slices that a region was drawn on, where the file says so."""
+    planes = region.get("SourcePixelPlanesCharacteristicsSequence")
+    spacing = number(planes[0], "SpacingBetweenSlices") if planes else None
+    return abs(spacing) if spacing else None
 
 
 def _check_place(dataset: Dataset, reference: Volume, source: str, warnings: list[str]) -> None:

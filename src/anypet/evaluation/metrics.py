@@ -32,8 +32,9 @@ import numpy.typing as npt
 from skimage.measure import marching_cubes, mesh_surface_area
 
 from anypet.clicks import BoolArray, Spacing, bounding_box
-from anypet.components import connected_components
 from anypet.errors import AnyPETError
+from anypet.evaluation.lesion_metrics import Overlap, lesion_overlap
+from anypet.volume import Volume
 
 # A distance is a float32 root of sums of squares; a tolerance that equals it must still hold it.
 _ROUNDING_MM = 1e-4
@@ -96,7 +97,6 @@ class Pair:
         self.suv = None if suv is None else suv[box]
         self.spacing = steps
         self.tolerance_mm = tolerance_mm
-        self.voxel_ml = float(np.prod(steps)) / 1000.0
 
     @cached_property
     def sizes(self) -> tuple[int, int]:
@@ -118,6 +118,12 @@ class Pair:
             target_areas=areas[target_codes[on_target][first]],
             mask_areas=areas[mask_codes[on_mask][second]],
         )
+
+    @cached_property
+    def lesions(self) -> Overlap:
+        """What the components of both share."""
+        grid = np.diag([*self.spacing, 1.0])
+        return lesion_overlap(Volume(self.target, grid, "label"), Volume(self.mask, grid, "label"))
 
     def uptake(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """SUVs of the target's and of the mask's voxels.
@@ -223,21 +229,12 @@ def _tlg_error(pair: Pair) -> float:
     return _relative(float(mask.sum(dtype=np.float64)), float(target.sum(dtype=np.float64)))
 
 
-def _unmatched_ml(regions: BoolArray, other: BoolArray, voxel_ml: float) -> float:
-    """Volume in mL of the 18-connected components of `regions` that share no voxel with `other`."""
-    labels = connected_components(regions, 18)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    sizes[np.unique(labels[other])] = 0
-    return float(sizes.sum() * voxel_ml)
-
-
 def _fpv(pair: Pair) -> float:
-    return _unmatched_ml(pair.mask, pair.target, pair.voxel_ml)
+    return pair.lesions.false_positive_volume
 
 
 def _fnv(pair: Pair) -> float:
-    return _unmatched_ml(pair.target, pair.mask, pair.voxel_ml) if pair.sizes[0] else float("nan")
+    return pair.lesions.false_negative_volume
 
 
 @dataclass(frozen=True)
@@ -327,14 +324,17 @@ def hausdorff95(target: npt.NDArray[Any], mask: npt.NDArray[Any], spacing: Spaci
     return _hd95(Pair(target, mask, spacing))
 
 
-def area_under_clicks(values: Sequence[float]) -> float:
-    """Trapezoid area under a metric over clicks, divided by the width: the mean height of the curve.
+def area_under_clicks(values: Sequence[float], *, normalised: bool = True) -> float:
+    """Trapezoid area under a metric over clicks, one unit apart; NaN where a value is.
 
-    The autoPET IV challenge uses the area itself (0 to 10 for 11 steps): multiply by `len(values) - 1`.
+    Args:
+        values: after 0, 1, 2, ... clicks.
+        normalised: divide by the width, which gives the mean height of the curve; False gives the area itself
+            (of Dice over 11 steps at most 10), which the autoPET challenges rank by.
 
     Raises:
         AnyPETError: fewer than two values.
     """
     if len(values) < 2:
         raise AnyPETError(f"an area under clicks needs two values or more, got {len(values)}")
-    return float(np.trapezoid(values) / (len(values) - 1))
+    return float(np.trapezoid(values)) / (len(values) - 1 if normalised else 1)

@@ -11,7 +11,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from anypet.evaluation.metrics import METRICS
 from anypet.evaluation.protocol import NOC_LEVELS, Row, Settings
 from anypet.evaluation.statistics import Interval, summarise
 from anypet.evaluation.summary import Line, Summary
+from anypet.files import write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,14 +65,7 @@ def write_report(
         "summary.md": lambda: markdown(summary, settings, about).encode(),
         "learning.png": lambda: learning_plot(rows),
     }
-    return [_write(folder / name, make()) for name, make in content.items()]
-
-
-def _write(path: Path, content: bytes) -> Path:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(content)
-    part.replace(path)
-    return path
+    return [write_whole(folder / name, make()) for name, make in content.items()]
 
 
 def rows_csv(rows: Sequence[Row]) -> str:

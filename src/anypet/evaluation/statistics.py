@@ -11,14 +11,28 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from anypet.errors import AnyPETError
-from anypet.evaluation.protocol import Row
 
 RESAMPLES = 5000
+
+
+class Observed(Protocol):
+    """A row of measured values that says on whom it was measured."""
+
+    @property
+    def patient(self) -> str: ...
+    @property
+    def case(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+
+
+Row = TypeVar("Row", bound=Observed)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from dynamic_network_architectures.architectures.unet import ResidualEncoderUNet
 from torch import Tensor, nn
 
@@ -33,6 +34,28 @@ class Heads(NamedTuple):
 
     lesion: list[Tensor]
     organs: list[Tensor]
+
+
+class ImageNorm(nn.Module):
+    """Instance normalisation that keeps channels-last memory on CPUs: torch's own copies there and back,
+    which makes a training step a third slower.
+
+    Args:
+        features: channels.
+        eps: added to the variance.
+    """
+
+    def __init__(self, features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(features)), nn.Parameter(torch.zeros(features))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu":
+            return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+        weight, bias = self.weight, self.bias
+        single = [F.batch_norm(v, None, None, weight, bias, True, 0.0, self.eps) for v in x.split(1)]
+        return torch.cat(single) if len(single) > 1 else single[0]
 
 
 class TwoHeadedUNet(nn.Module):
@@ -57,8 +80,8 @@ class TwoHeadedUNet(nn.Module):
             num_classes=2,
             n_conv_per_stage_decoder=1,
             conv_bias=True,
-            norm_op=nn.InstanceNorm3d,
-            norm_op_kwargs={"eps": 1e-5, "affine": True},
+            norm_op=ImageNorm,  # type: ignore[arg-type]  # it asks for what takes a number of features
+            norm_op_kwargs={"eps": 1e-5},
             nonlin=nn.LeakyReLU,
             nonlin_kwargs={"inplace": True},
             deep_supervision=False,

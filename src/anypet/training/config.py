@@ -61,7 +61,7 @@ class ScanSettings(RunSettings):
     """A run on simulated whole-body scans; of the tracer discriminator if nothing else is said.
 
     Args:
-        tracers: of the scans, as often as the anatomies are of patients with them.
+        tracers: of the scans, drawn alike often, whatever the anatomy's patient was given.
         empty_share: share of the scans without any lesion.
     """
 
@@ -125,7 +125,7 @@ class Settings(RunSettings):
             random, carries a gradient, which makes a step about twice as cheap.
         answers: ways to place the next click, one drawn for each: "deepest", "random", "ritm", "perturbed"
             (see `anypet.simulated_prompts`); name one twice to draw it twice as often.
-        click_policy: clicks that SegAnyPET's network is given at each turn: all so far, or the latest.
+        click_policy: clicks that the network is given at each turn: all so far, or the latest.
         box_share: targets that start with a box in place of a click.
         previous_share: targets that start with a click and a coarse mask, as the fine pass of a session does.
         repeat_share: turns of the loop without a new click: the network refines its own mask.
@@ -151,7 +151,7 @@ class Settings(RunSettings):
     answers: tuple[Literal["deepest", "random", "ritm", "perturbed"], ...] = pydantic.Field(
         ("deepest", "deepest", "deepest", "random"), min_length=1
     )
-    click_policy: Literal["all", "latest"] = "latest"
+    click_policy: Literal["all", "latest"] = "all"
     box_share: float = pydantic.Field(0.08, ge=0, le=1)
     previous_share: float = pydantic.Field(0.3, ge=0, le=1)
     repeat_share: float = pydantic.Field(0.05, ge=0, le=1)

@@ -62,11 +62,17 @@ class Learner(nn.Module, ABC):
 
 
 class CompactLearner(Learner):
-    """The compact network, which encodes a window for each target: it sees the first click."""
+    """The compact network, which encodes a window for each target: it sees the first click.
 
-    def __init__(self, net: CompactNet) -> None:
+    Args:
+        net: the network.
+        clicks: "all" clicks so far at every turn, as a session passes them, or the "latest" with the previous
+            logits.
+    """
+
+    def __init__(self, net: CompactNet, clicks: Literal["all", "latest"] = "all") -> None:
         super().__init__()
-        self.net = net
+        self.net, self.clicks = net, clicks
         self.window = net.config.window
 
     def encode(self, images: Tensor, spacings: Tensor, rows: Tensor, talks: list[Dialogue]) -> list[Tensor]:
@@ -80,10 +86,11 @@ class CompactLearner(Learner):
 
     def decode(self, features: list[Tensor], talks: list[Dialogue], previous: list[Tensor | None]) -> Answer:
         device = features[0].device
+        kept = slice(None) if self.clicks == "all" else slice(-1, None)
         channels = [
             prompt_channels(
-                torch.tensor(t.points, dtype=torch.float32, device=device).reshape(-1, 3),
-                torch.tensor(t.labels, device=device),
+                torch.tensor(t.points[kept], dtype=torch.float32, device=device).reshape(-1, 3),
+                torch.tensor(t.labels[kept], device=device),
                 torch.tensor([t.box] if t.box else [], dtype=torch.float32, device=device).reshape(-1, 2, 3),
                 None if before is None else before[None, None],
                 self.window,
@@ -160,7 +167,7 @@ def make_learner(settings: Settings, start: str | Path | None = None) -> Learner
     compact = CompactNet(settings.network)
     if state is not None:
         load_strictly(compact, {**_fresh_parts(compact), **state}, "compact")
-    return CompactLearner(compact)
+    return CompactLearner(compact, settings.click_policy)
 
 
 def _fresh_parts(net: CompactNet) -> dict[str, Tensor]:

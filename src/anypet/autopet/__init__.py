@@ -1,0 +1,1 @@
+"""The autoPET IV challenge: its clicks, its container contract and its interactive protocol."""

@@ -1,0 +1,126 @@
+"""`anypet autopet`: the autoPET IV challenge for those who take part and for those who score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from anypet._version import __version__
+from anypet.errors import AnyPETError
+
+if TYPE_CHECKING:
+    from anypet.autopet.protocol import Step
+    from anypet.autopet.segmenter import Segmenter
+
+autopet = typer.Typer(
+    help="autoPET IV: run as its container, simulate its clicks, score its protocol.", no_args_is_help=True
+)
+
+
+@autopet.command()
+def predict(
+    input_folder: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Holds images/ct, images/pet and lesion-clicks.json.")
+    ] = Path("/input"),
+    output_folder: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="Gets images/tumor-lesion-segmentation.")
+    ] = Path("/output"),
+    tracer: Annotated[str, typer.Option(help="auto, fdg or psma.")] = "auto",
+    time_limit: Annotated[float, typer.Option(help="Seconds that the segmentation may take.")] = 900.0,
+) -> None:
+    """Segments one case as Grand Challenge lays it out."""
+    from anypet.autopet.contract import run_contract
+
+    _wrote(run_contract(input_folder, output_folder, _segmenter(tracer, time_limit)))
+
+
+@autopet.command("simulate-clicks")
+def simulate_clicks(
+    label: Annotated[Path, typer.Argument(help="Lesion mask; what is not 0 is lesion.")],
+    pet: Annotated[
+        Path, typer.Argument(help="The PET on the same grid, in SUV where the file says no unit.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to write.")],
+    spelling: Annotated[str, typer.Option(help="plain (training data) or gc (Grand Challenge).")] = "plain",
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same clicks.")] = 42,
+    budget: Annotated[int, typer.Option(min=0, help="Clicks of either kind.")] = 10,
+    centre_offset: Annotated[
+        int, typer.Option(min=0, help="Moves clicks at centres by up to so many voxels along each axis.")
+    ] = 0,
+    edge_offset: Annotated[int, typer.Option(min=0, help="The same for the other clicks.")] = 0,
+) -> None:
+    """Places the challenge's tumour and background clicks by its rules, on the CPU."""
+    import numpy as np
+
+    from anypet.autopet.simulate import simulate_clicks as simulate
+    from anypet.io import read
+    from anypet.lesions.click_files import write_clicks
+
+    if spelling not in ("plain", "gc"):
+        raise AnyPETError(f"--spelling takes plain or gc, got {spelling!r}")
+    clicks = simulate(
+        read(label, unit="label"),
+        read(pet, unit="SUVbw"),
+        np.random.default_rng(seed),
+        budget=budget,
+        centre_offset=centre_offset,
+        edge_offset=edge_offset,
+    )
+    _wrote(write_clicks(clicks, output, "gc" if spelling == "gc" else "plain"))
+
+
+@autopet.command()
+def evaluate(
+    predictions: Annotated[
+        Path, typer.Argument(help="Folder of masks <case>_pred<step>.nii.gz, steps from 0.")
+    ],
+    labels: Annotated[Path, typer.Argument(help="Folder of labels <case>.nii.gz.")],
+    steps: Annotated[int, typer.Option(min=2, help="Masks that each case has.")] = 11,
+    dmm_iou: Annotated[float, typer.Option(min=0, max=1, help="Least IoU of a match in DMM.")] = 0.1,
+    normalised: Annotated[
+        bool,
+        typer.Option("--normalised", help="Areas as mean heights (Dice 0 to 1), not per step (0 to 10)."),
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for tables, summary and plot.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Scores the masks of all steps: Dice, FPV and FNV at the last one and as areas, DMM and lesion F1."""
+    from anypet.autopet.predictions import find_cases, score_case
+    from anypet.autopet.protocol import case_scores, summarise_scores
+    from anypet.autopet.report import rich_table, summary_json, write_report
+
+    cases = find_cases(predictions, labels, steps)
+    rows: list[Step] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        for case in bars.track(cases, description="cases"):
+            rows += score_case(case, dmm_iou=dmm_iou)
+    about = {"anypet": __version__, "cases": len(cases), "dmm_iou": dmm_iou, "normalised": normalised}
+    written = write_report(output, rows, about, normalised=normalised) if output else []
+    scores = summarise_scores(case_scores(rows, normalised=normalised))
+    if as_json:
+        typer.echo(summary_json(scores, rows, about), nl=False)
+        return
+    Console().print(rich_table(scores, rows))
+    for path in written:
+        _wrote(path)
+
+
+def _segmenter(tracer: str, time_limit_s: float) -> Segmenter:
+    """The lesion pipeline as what the contract and the protocol take."""
+    from anypet.lesions.pipeline import find_lesions
+
+    return lambda pet, ct, clicks: (
+        find_lesions(pet, ct, clicks, tracer=tracer, time_limit_s=time_limit_s).mask  # type: ignore[arg-type]
+    )
+
+
+def _wrote(path: Path) -> None:
+    Console(highlight=False, soft_wrap=True).print(f"wrote {escape(str(path))}")
