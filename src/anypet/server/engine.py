@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -71,6 +72,7 @@ class Engine:
         self.workers = [
             Worker(f"anypet {device}", done=self.metrics.ran) for device in settings.devices or ("cpu",)
         ]
+        self._aside = ThreadPoolExecutor(2, "anypet aside")
         self._models: dict[int, PromptableModel] = {}
         self._nets: dict[int, Any] = {}
 
@@ -201,6 +203,22 @@ class Engine:
             raise
         return job
 
+    def begin_aside(self, owner: str, kind: str, work: Callable[[Progress], Any], session: str = "") -> Job:
+        """Queues long work that needs no model and changes no session -> the job, whose result is JSON.
+
+        Args:
+            work: takes a function to call with what is done and planned; a cancelled job ends there.
+        """
+        job = self.jobs.begin(owner, kind, session)
+
+        def progress(done: int, planned: int) -> None:
+            job.done, job.planned = done, planned
+            if job.cancelled or self.workers[0].stopping:
+                raise CancelledError("cancelled")
+
+        job.future = self._aside.submit(work, progress)
+        return job
+
     # -- life ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -231,4 +249,5 @@ class Engine:
         """Ends the workers; what was answered is on disk."""
         for worker in self.workers:
             worker.stop()
+        self._aside.shutdown(cancel_futures=True)
         self._lock.release()
