@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -239,7 +240,8 @@ class Engine:
     def sweep(self) -> None:
         """Lets go of sessions that are not in use."""
         for key in self.store.idle():
-            self.worker(key).submit(key, partial(self._let_go, key))
+            with contextlib.suppress(BusyError):  # then it is in use
+                self.worker(key).submit(key, partial(self._let_go, key))
 
     def _let_go(self, key: str) -> None:
         if key in self.store.idle():  # it may have been used while this waited
