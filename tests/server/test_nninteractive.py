@@ -178,8 +178,6 @@ def test_an_empty_mask_begins_anew(remote: Remote) -> None:
     own = local()
     remote.add_point_interaction(BESIDE, True)
     assert np.array_equal(held(remote), own.add_point(BESIDE))
-    with pytest.raises(httpx.HTTPStatusError, match="400"):
-        remote.add_initial_seg_interaction(np.zeros((3, 3, 3), np.uint8)[:, :, :0])
 
 
 def test_prompts_that_want_no_prediction_wait_for_it(remote: Remote) -> None:
