@@ -74,6 +74,39 @@ def simulate_clicks(
     _wrote(write_clicks(clicks, output, "gc" if spelling == "gc" else "plain"))
 
 
+@autopet.command("export-nnunet")
+def export_nnunet(
+    cases: Annotated[
+        Path, typer.Argument(help="List of cases (.csv or .json) with PET, CT and lesion label.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to make, named like nnUNet_raw/Dataset501_Lesions.")
+    ],
+    seed: Annotated[int, typer.Option(min=0, help="Of the clicks.")] = 42,
+    budget: Annotated[int, typer.Option(min=0, help="Clicks of either kind at most.")] = 10,
+    vary: Annotated[
+        bool, typer.Option("--vary/--all", help="Each case gets 0 to --budget clicks, or all of them.")
+    ] = True,
+    click_channels: Annotated[
+        int, typer.Option(min=1, max=2, help="One for each kind of click, or one for their difference.")
+    ] = 2,
+    organs: Annotated[bool, typer.Option(help="Organs that every case names become labels.")] = True,
+) -> None:
+    """Writes training data for nnU-Net: CT, PET and simulated clicks as channels; test cases are left out."""
+    from anypet.autopet.nnunet_raw import export_raw
+    from anypet.evaluation.lesion_cases import lesion_cases
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("cases", total=None)
+        written = export_raw(
+            lesion_cases(cases, "train", "validation", None), output, seed=seed, budget=budget, vary=vary,
+            click_channels=click_channels, organs=organs,  # type: ignore[arg-type]
+            progress=lambda done, planned: bars.update(task, completed=done, total=planned),
+        )  # fmt: skip
+    _wrote(written)
+
+
 @autopet.command()
 def evaluate(
     predictions: Annotated[

@@ -21,11 +21,11 @@ from anypet.builders.files import read_json
 from anypet.errors import AnyPETError, WeightsError
 from anypet.lesions.nnunet.channels import Channels, channels_of
 from anypet.models.weights import read_checkpoint
+from anypet.text import is_lesion
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_best.pth")
-_LESION = re.compile(r"lesion|tumou?r|cancer|metasta|malignan", re.IGNORECASE)
 _ORGAN_HEAD = ".organ_seg_layers."
 _LAST_LAYER = re.compile(r"decoder\.seg_layers\.\d+\.weight")
 
@@ -78,7 +78,7 @@ def read_folder(path: str | Path, channels: Sequence[str] | None = None) -> Nnun
             raise AnyPETError(f"{file} is of configuration {other!r}, the first fold of {configuration!r}")
     weights = tuple(tensors for tensors, _, _ in found)
     labels = _labels(dataset, _classes(weights[0]), path)
-    lesion = tuple(v for n, v in labels.items() if v and _LESION.search(n))
+    lesion = tuple(v for n, v in labels.items() if v and is_lesion(n))
     if not lesion and len(labels) == 2:
         lesion = (1,)
     if not lesion:
