@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -15,6 +16,11 @@ from anypet.cli.data import SOURCES, data
 from anypet.cli.simulate import simulate
 from anypet.cli.train import train
 from anypet.errors import AnyPETError
+from anypet.training.lesions.scans import write_scan
+from lesion_lists import put_case, put_list
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training" / "lesions"))
+from lesion_toys import toy_scan
 
 runner = CliRunner()
 
@@ -73,6 +79,64 @@ def test_fine_tuning_on_a_list_of_ones_own(tmp_path: Path):
     assert result.exit_code == 0, result.output
     assert (tmp_path / "run" / "weights.safetensors").is_file()
     assert len(list((tmp_path / "pool" / "cases").iterdir())) == 1
+
+
+def lesion_list(folder: Path, *splits: str | None) -> Path:
+    rows = [put_case(folder, f"p{n}", split=split) for n, split in enumerate(splits)]
+    return put_list(folder, rows)
+
+
+LESIONS = ["--set", "patch=16", "--set", "half=false", "--set", "batch=1", "--steps", "1", "--workers", "1"]
+
+
+def test_the_lesion_network_on_a_list_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Real cases alone: no data folder, nothing simulated; the validation patient is not trained on."""
+    monkeypatch.delenv("ANYPET_DATA", raising=False)
+    cases = lesion_list(tmp_path, "train", "validation", "test")
+    arguments = ["lesions-compact", "--data", str(cases), "-o", str(tmp_path / "run"), *LESIONS]
+    arguments += ["--pool", str(tmp_path / "pool"), "--set", "validate_every=1"]
+    result = runner.invoke(app_of(train), arguments)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+    assert [p.name for p in (tmp_path / "pool").iterdir()] == ["real-compact"]
+    assert len(list((tmp_path / "pool" / "real-compact").iterdir())) == 2
+
+
+def test_real_and_simulated_scans_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ANYPET_DATA", str(tmp_path))
+    (tmp_path / "anatomy").mkdir()
+    asked = []
+
+    def build(folder: Path, sources, count, seed, *rest):
+        folder.mkdir(parents=True)
+        write_scan(folder / f"scan-{seed}-00000.safetensors", toy_scan())
+        asked.append((folder.name, count))
+        yield count
+
+    monkeypatch.setattr("anypet.training.lesions.scans.build_scans", build)
+    arguments = ["lesions-compact", "--data", str(lesion_list(tmp_path, None)), "-o", str(tmp_path / "run")]
+    arguments += ["--pool", str(tmp_path / "pool"), "--set", "real_share=0.5", "--set", "studies=1"]
+    result = runner.invoke(app_of(train), [*arguments, *LESIONS])
+    assert result.exit_code == 0, result.output
+    assert asked == [("pool", 1)]
+    assert sorted(p.name for p in (tmp_path / "pool").iterdir()) == [
+        "real-compact",
+        "scan-0-00000.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "more", "fault"),
+    [
+        ("tracer", [], "simulated scans alone"),
+        ("lesions-compact", ["--set", "validate_every=1"], "has none: set their split"),
+    ],
+)
+def test_lists_that_do_not_serve(tmp_path: Path, settings, more, fault):
+    arguments = [settings, "--data", str(lesion_list(tmp_path, "train")), "-o", str(tmp_path / "run")]
+    result = runner.invoke(app_of(train), [*arguments, *more, "--pool", str(tmp_path / "pool")])
+    assert isinstance(result.exception, AnyPETError)
+    assert fault in str(result.exception)
 
 
 def test_train_names_a_missing_data_folder(tmp_path: Path):

@@ -32,11 +32,19 @@ def predict(
     ] = Path("/output"),
     tracer: Annotated[str, typer.Option(help="auto, fdg or psma.")] = "auto",
     time_limit: Annotated[float, typer.Option(help="Seconds that the segmentation may take.")] = 900.0,
+    nnunet: Annotated[
+        list[str] | None, typer.Option(help="Trained nnU-Net folder, as in anypet lesions.")
+    ] = None,
+    channels: Annotated[str | None, typer.Option(help="What its channels show, if it does not say.")] = None,
+    device: Annotated[str, typer.Option(help="Of an nnU-Net: cpu, cuda, mps.")] = "cpu",
 ) -> None:
     """Segments one case as Grand Challenge lays it out."""
     from anypet.autopet.contract import run_contract
 
-    _wrote(run_contract(input_folder, output_folder, _segmenter(tracer, time_limit)))
+    segmenter = _segmenter(tracer, time_limit)
+    if nnunet:
+        segmenter = _nnunet_segmenter(nnunet, channels, tracer, time_limit, device)
+    _wrote(run_contract(input_folder, output_folder, segmenter))
 
 
 @autopet.command("simulate-clicks")
@@ -152,6 +160,27 @@ def _segmenter(tracer: str, time_limit_s: float) -> Segmenter:
 
     return lambda pet, ct, clicks: (
         find_lesions(pet, ct, clicks, tracer=tracer, time_limit_s=time_limit_s).mask  # type: ignore[arg-type]
+    )
+
+
+def _nnunet_segmenter(
+    given: list[str], channels: str | None, tracer: str, time_limit_s: float, device: str
+) -> Segmenter:
+    """nnU-Nets with our clean-up as what the contract and the protocol take."""
+    from anypet.cli.lesions import nnunet_folders
+    from anypet.lesions.nnunet.run import find_lesions
+
+    folders = nnunet_folders(given, channels)
+    return lambda pet, ct, clicks: (
+        find_lesions(
+            pet,
+            ct,
+            clicks,
+            folders,
+            tracer=tracer,
+            time_limit_s=time_limit_s,
+            device=device,  # type: ignore[arg-type]
+        ).mask
     )
 
 

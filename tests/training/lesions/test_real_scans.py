@@ -78,7 +78,8 @@ def test_a_case_on_the_networks_grid(cases, config):
     liver = voxel_of(scan, cases[0], [(s.start + s.stop) // 2 for s in LIVER])
     assert scan.organs[liver] == 1 + config.organs.index("liver")
     assert set(np.unique(scan.organs)) == {1 + config.organs.index("liver"), UNKNOWN}
-    assert voxel_of(scan, cases[0], (26, 20, 20)) in {tuple(v) for v in scan.hot.tolist()}
+    hottest = np.array(voxel_of(scan, cases[0], (26, 20, 20)))
+    assert np.abs(scan.hot - hottest).max(1).min() <= 1
     volume = (scan.lesions > 0).sum() * np.prod(config.spacing)
     assert volume == pytest.approx((64 + 27) * 4 * 4 * 5, rel=0.35)
 
@@ -97,7 +98,7 @@ def test_all_organs_known_makes_the_rest_background(cases):
 
 def test_a_lesion_smaller_than_a_voxel_is_kept(cases):
     scan = real_scan(cases[0], NetConfig(spacing=(40.0, 40.0, 40.0), patch=16))
-    assert scan.lesions.max() == 2 or (scan.lesions > 0).sum() >= 2
+    assert (scan.lesions > 0).sum() == 2
 
 
 def test_more_lesions_than_a_byte_counts(tmp_path, monkeypatch):
