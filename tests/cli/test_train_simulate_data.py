@@ -86,7 +86,7 @@ def lesion_list(folder: Path, *splits: str | None) -> Path:
     return put_list(folder, rows)
 
 
-LESIONS = ["--set", "patch=16", "--set", "half=false", "--set", "batch=1", "--steps", "1", "--workers", "1"]
+LESIONS = ["--set", "patch=32", "--set", "half=false", "--set", "batch=1", "--steps", "1", "--workers", "1"]
 
 
 def test_the_lesion_network_on_a_list_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

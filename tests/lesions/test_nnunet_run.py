@@ -101,6 +101,7 @@ def test_labels_beside_the_lesion_are_organs(tmp_path):
     assert np.array_equal(found.mask, alone == 2)
     assert np.array_equal(found.organs, alone == 1)
     assert found.organ_names == ("liver",)
+    assert found.notes == ("this network takes no clicks: they acted in the clean-up alone",)
     assert np.abs(found.probability - shares[2]).max() < 2e-3
 
 

@@ -93,6 +93,8 @@ def find_lesions(
     labels, names = _organs(found[0].labels, chosen[0]) if organs else (None, ())
     report = _report(found, limit, policy)
     notes = [folder.channels.note for folder in chosen if folder.channels.note]
+    if clicks and all(set(folder.channels.roles) <= {"ct", "pet"} for folder in chosen):
+        notes.append("this network takes no clicks: they acted in the clean-up alone")
     if guess is not None and guess.is_crop:
         notes.append(f"the tracer was told from {guess.seen_mm:.0f} mm of the body alone")
     return LesionResult(

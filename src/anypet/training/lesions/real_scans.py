@@ -61,7 +61,7 @@ def organ_value(name: str, organs: Sequence[str]) -> int:
     for word in (core, core.removesuffix("s")):
         known = SYNONYMS.get(word, word)
         for found in (f"{side} {known}".strip(), known, _WHOLE.get(word), _WHOLE.get(known)):
-            if found in organs:
+            if found is not None and found in organs:
                 return 1 + list(organs).index(found)
     return UNKNOWN
 
