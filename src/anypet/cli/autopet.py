@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -171,17 +171,8 @@ def _nnunet_segmenter(
     from anypet.lesions.nnunet.run import find_lesions
 
     folders = nnunet_folders(given, channels)
-    return lambda pet, ct, clicks: (
-        find_lesions(
-            pet,
-            ct,
-            clicks,
-            folders,
-            tracer=tracer,
-            time_limit_s=time_limit_s,
-            device=device,  # type: ignore[arg-type]
-        ).mask
-    )
+    options: dict[str, Any] = {"tracer": tracer, "time_limit_s": time_limit_s, "device": device}
+    return lambda pet, ct, clicks: find_lesions(pet, ct, clicks, folders, **options).mask
 
 
 def _wrote(path: Path) -> None:
