@@ -10,7 +10,7 @@ import pytest
 from scipy.ndimage import label as components
 from typer.testing import CliRunner
 
-from anypet.autopet.nnunet_raw import export_raw
+from anypet.autopet.nnunet_raw import _clicks, export_raw
 from anypet.cli.app import app
 from anypet.errors import AnyPETError
 from anypet.evaluation.lesion_cases import lesion_cases
@@ -147,3 +147,10 @@ def test_refusals_leave_nothing_behind(tmp_path):
     with pytest.raises(AnyPETError, match="case 1"):
         export_raw(mixed[:1], tmp_path / "Dataset002_X")
     assert not [p for p in tmp_path.iterdir() if "Dataset002" in p.name]
+
+
+def test_a_share_of_the_cases_has_no_click(tmp_path):
+    study = lesion_cases(put_list(tmp_path, [put_case(tmp_path, "a")]))[0].load()
+    drawn = [_clicks(study, np.random.default_rng(n), 10, True) for n in range(60)]
+    assert 5 <= sum(not clicks for clicks in drawn) <= 28
+    assert {len(clicks.tumour) for clicks in drawn} == set(range(11))

@@ -3,7 +3,8 @@
 What is trained on it with nnU-Net's own commands runs here as it is: dataset.json says under "anypet" how the
 clicks were drawn, and nnU-Net hands that file on. The click channels are called noNorm, which keeps nnU-Net
 from scaling each scan's clicks by how many there are. Clicks are the challenge's (`anypet.autopet.simulate`);
-each case gets the first few, a number drawn for it, so that a network learns to do with any number.
+each case gets the first few, a number drawn for it, and a share of the cases none at all, so that a network
+learns to do with any number.
 
 Beside what nnU-Net reads: clicksTr/CASE.json, and splits_final.json with five folds that divide no patient,
 to be copied to the preprocessed folder before training.
@@ -38,6 +39,7 @@ from anypet.text import is_lesion
 log = logging.getLogger(__name__)
 
 FOLDS = 5
+SILENT_SHARE = 0.25  # of the cases; with 0 to 10 clicks of either kind drawn alike often it would be 1 in 121
 _NAMES = {"ct": "CT", "pet": "PET"}  # of the other channels: noNorm
 _FOLDER = re.compile(r"Dataset\d{3}_\w+")
 
@@ -60,7 +62,7 @@ def export_raw(
         output: the folder to make, named DatasetNNN_NAME as nnU-Net asks; it is there only once it is whole.
         seed: of the clicks; a case's depend on its name, not on the cases beside it.
         budget: clicks of either kind at most.
-        vary: whether a case gets 0 to `budget` of them, or all.
+        vary: whether a case gets 0 to `budget` of either kind (none of both in `SILENT_SHARE`), or all.
         click_channels: tumour and background clicks in one each, or one channel with their difference.
         organs: whether organs that every case names become labels too.
         progress: called with cases done and all of them.
@@ -133,6 +135,8 @@ def _clicks(study: LesionStudy, rng: np.random.Generator, budget: int, vary: boo
     clicks = simulate_clicks(label, study.pet, rng, budget=budget)
     if not vary:
         return clicks
+    if rng.random() < SILENT_SHARE:
+        return LesionClicks()
     tumour, background = (int(n) for n in rng.integers(0, budget + 1, 2))
     return LesionClicks(clicks.tumour[:tumour], clicks.background[:background])
 
