@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -17,6 +18,7 @@ from anypet.cli.simulate import simulate
 from anypet.cli.train import train
 from anypet.errors import AnyPETError
 from anypet.training.lesions.scans import write_scan
+from anypet.training.lesions.validation import LesionLook
 from lesion_lists import put_case, put_list
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training" / "lesions"))
@@ -89,7 +91,15 @@ def lesion_list(folder: Path, *splits: str | None) -> Path:
 LESIONS = ["--set", "patch=32", "--set", "half=false", "--set", "batch=1", "--steps", "1", "--workers", "1"]
 
 
-def test_the_lesion_network_on_a_list_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def quick_look(monkeypatch: pytest.MonkeyPatch):
+    """Two validation patches in place of 32."""
+    monkeypatch.setattr("anypet.training.lesions.validation.LesionLook", partial(LesionLook, count=2))
+
+
+def test_the_lesion_network_on_a_list_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_look
+):
     """Real cases alone: no data folder, nothing simulated; the validation patient is not trained on."""
     monkeypatch.delenv("ANYPET_DATA", raising=False)
     cases = lesion_list(tmp_path, "train", "validation", "test")
@@ -102,27 +112,43 @@ def test_the_lesion_network_on_a_list_of_ones_own(tmp_path: Path, monkeypatch: p
     assert len(list((tmp_path / "pool" / "real-compact").iterdir())) == 2
 
 
-def test_real_and_simulated_scans_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """A data folder, a simulator that is quick, and what it was asked for."""
     monkeypatch.setenv("ANYPET_DATA", str(tmp_path))
     (tmp_path / "anatomy").mkdir()
     asked = []
 
     def build(folder: Path, sources, count, seed, *rest):
         folder.mkdir(parents=True)
-        write_scan(folder / f"scan-{seed}-00000.safetensors", toy_scan())
+        for n, tracer in enumerate(("FDG", "PSMA")):
+            write_scan(folder / f"scan-{seed}-{n:05d}.safetensors", toy_scan(tracer))
         asked.append((folder.name, count))
         yield count
 
     monkeypatch.setattr("anypet.training.lesions.scans.build_scans", build)
+    return asked
+
+
+def test_real_and_simulated_scans_mixed(tmp_path: Path, simulation):
     arguments = ["lesions-compact", "--data", str(lesion_list(tmp_path, None)), "-o", str(tmp_path / "run")]
-    arguments += ["--pool", str(tmp_path / "pool"), "--set", "real_share=0.5", "--set", "studies=1"]
+    arguments += ["--pool", str(tmp_path / "pool"), "--set", "real_share=0.5", "--set", "studies=2"]
     result = runner.invoke(app_of(train), [*arguments, *LESIONS])
     assert result.exit_code == 0, result.output
-    assert asked == [("pool", 1)]
-    assert sorted(p.name for p in (tmp_path / "pool").iterdir()) == [
-        "real-compact",
-        "scan-0-00000.safetensors",
-    ]
+    assert simulation == [("pool", 2)]
+    assert sorted(p.name.split("-")[0] for p in (tmp_path / "pool").iterdir()) == ["real", "scan", "scan"]
+
+
+@pytest.mark.parametrize("settings", ["lesions-compact", "tracer"])
+def test_simulated_scans_alone(tmp_path: Path, simulation, quick_look, settings):
+    arguments = [settings, "-o", str(tmp_path / "run"), "--pool", str(tmp_path / "pool")]
+    if settings != "tracer":
+        arguments += ["--set", "patch=32", "--set", "validate_every=1"]
+    arguments += ["--set", "half=false", "--set", "batch=1", "--set", "studies=2", "--steps", "1"]
+    result = runner.invoke(app_of(train), arguments)
+    assert result.exit_code == 0, result.output
+    assert simulation == [("pool", 2), ("validation", 16)][: 1 if settings == "tracer" else 2]
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +156,7 @@ def test_real_and_simulated_scans_mixed(tmp_path: Path, monkeypatch: pytest.Monk
     [
         ("tracer", [], "simulated scans alone"),
         ("lesions-compact", ["--set", "validate_every=1"], "has none: set their split"),
+        ("lesions-compact", ["--data", "nowhere"], "--data nowhere: give the folder"),
     ],
 )
 def test_lists_that_do_not_serve(tmp_path: Path, settings, more, fault):
