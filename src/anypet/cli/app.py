@@ -18,6 +18,7 @@ from anypet.errors import AnyPETError
 COMMANDS = (
     "segment",
     "measure",
+    "response",
     "info",
     "convert",
     "export",

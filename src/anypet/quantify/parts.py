@@ -39,8 +39,7 @@ def parts_of(objects: Objects, scan: Volume) -> list[Part]:
 
     Args:
         objects: labels on the scan's grid (`read_labels`), or name -> (I, J, K) bool (`read_masks`), which
-        may
-            overlap.
+            may overlap.
         scan: the scan they lie in.
 
     Raises:
