@@ -1,4 +1,4 @@
-"""Does `anypet response` find a planted change? Simulated pairs of FDG scans, one line a pair, then the count.
+"""Does `anypet response` find a planted change? Simulated pairs of FDG scans, a line each, then the count.
 
     python benchmarks/response.py [--cases 20] [--anatomy FOLDER] [--spacing 4]
 

@@ -19,6 +19,7 @@ COMMANDS = (
     "segment",
     "measure",
     "response",
+    "report",
     "info",
     "convert",
     "export",

@@ -179,7 +179,7 @@ def _sites_of(labels: Volume, visit: Visit) -> dict[str, str]:
 def _sites(
     body: Body, clean: npt.NDArray[np.float32], liver: float, rng: np.random.Generator, count: int
 ) -> list[torch.Tensor]:
-    """Voxels in muscle, fat or marrow, deep enough, far from what is hot, from each other and from the ends."""
+    """Voxels of muscle, fat or marrow: deep, and far from what is hot, from each other and from the ends."""
     cold = np.ascontiguousarray(clean < 0.75 * liver)
     room = np.isin(body.tissue, (MUSCLE, FAT, MARROW)) & (body.depth_mm > 15)
     room &= edt.edt(cold, anisotropy=(body.spacing,) * 3, parallel=1) > _CLEAR_MM
@@ -245,9 +245,7 @@ def _visit(
     )
 
 
-def _grid(
-    body: Body, pose: FloatArray, rng: np.random.Generator
-) -> tuple[FloatArray, tuple[int, int, int]]:
+def _grid(body: Body, pose: FloatArray, rng: np.random.Generator) -> tuple[FloatArray, tuple[int, int, int]]:
     """An upright grid around the moved body that leaves out up to 6 cm at either end: affine and shape."""
     spacing = np.array([rng.uniform(3.6, 5.0)] * 2 + [rng.uniform(3.0, 5.0)])
     corners = np.array(np.meshgrid(*((0, n - 1) for n in body.tissue.shape))).reshape(3, -1).T
