@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from anypet.quantify.parts import Objects
+    from anypet.quantify.regions import Region
     from anypet.volume import Volume
-
-HOW = ("automatic", "with clicks", "by hand")
 
 
 def report(
@@ -37,7 +36,10 @@ def report(
     organs: Annotated[Path | None, typer.Option(help="Labels of organs, for their table.")] = None,
     liver: Annotated[
         str | None,
-        typer.Option(help="Where to check the liver's SUV: a mask, FILE:LABEL, or x,y,z in RAS mm."),
+        typer.Option(
+            help="Where the liver's SUV is checked: a mask, FILE:LABEL, or x,y,z in RAS mm; "
+            "by default the liver of the organs."
+        ),
     ] = None,
     suv: Annotated[str, typer.Option(help="bw, lbm (Janmahasatian), lbm-james, ibw or bsa.")] = "bw",
     weight: Annotated[float | None, typer.Option(help="kg, where the file does not say it.")] = None,
@@ -76,14 +78,15 @@ def report(
 
     pet = read(scan, unit=unit, series=series)
     patient = Patient.of(pet, weight, height, sex)
-    bw = as_suv(pet, "bw", patient)
+    bw = as_suv(pet, "bw", patient) if liver or organs else pet
+    parts = None if organs is None else read_objects(organs, pet)
     made = make_report(
         Source(
             pet=pet,
             lesions=_lesions(mask, pet, region or ()),
             ct=_ct(scan, ct, pet),
-            organs=None if organs is None else read_objects(organs, pet),
-            liver=find_region("liver", liver, bw),
+            organs=parts,
+            liver=find_region("liver", liver, bw) or _liver_among(parts, bw),
             header=_header(pet),
             patient=patient,
             tracer=tracer,
@@ -104,6 +107,18 @@ def report(
         console.print(f"[yellow]{escape(flag.what)}: {escape(flag.value)}, {escape(flag.why)}[/]")
     for path in written:
         console.print(f"wrote {escape(str(path))}")
+
+
+def _liver_among(organs: Objects | None, pet: Volume) -> Region | None:
+    """The reference region in the organ that is called liver, where it is large enough for it."""
+    from anypet.quantify.parts import parts_of, union
+    from anypet.quantify.regions import liver_sphere
+
+    found = [] if organs is None else [p for p in parts_of(organs, pet) if p.name.strip().lower() == "liver"]
+    try:
+        return liver_sphere(pet, union(found, pet.shape)) if found else None
+    except AnyPETError:
+        return None
 
 
 def _lesions(mask: Path, pet: Volume, wanted: list[str] | tuple[()]) -> Objects:

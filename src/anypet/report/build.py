@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -27,9 +28,10 @@ from anypet.volume import Volume
 PAGE_MM = 186.0  # A4 less its margins
 CARD_MM = 91.0
 NUMBERED = 24
-_ANATOMY = {word for text in (*SYNONYMS, *SYNONYMS.values(), *SIDES) for word in text.split()} | set(
-    "aorta spleen liver pancreas thyroid stomach oesophagus gallbladder fat muscle vessel ureter".split()
-)
+_ANATOMY = {word for text in (*SYNONYMS, *SYNONYMS.values(), *SIDES) for word in text.split()} | {
+    "aorta", "spleen", "liver", "pancreas", "thyroid", "stomach", "oesophagus", "gallbladder", "fat",
+    "muscle", "vessel", "ureter",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,7 @@ def make_report(source: Source, *, suv: str = "bw", anonymise: bool = False, mos
         pet, patient, header=header, tracer=tracer, liver=source.liver, has_ct=source.ct is not None,
         anonymise=anonymise,
     )  # fmt: skip
+    key_slices, slices_note = _slices(pet, source.ct, table, marked, most_slices)
     return Report(
         title="PET report",
         who=heading.who(header, anonymise),
@@ -95,9 +98,11 @@ def make_report(source: Source, *, suv: str = "bw", anonymise: bool = False, mos
         projections=_projections(pet, marked),
         lesions=_lesion_table(table, marked, source.liver, split, anonymise),
         organs=None if source.organs is None else _organ_table(pet, source.organs, suv, patient, anonymise),
-        key_slices=_slices(pet, source.ct, table, marked, most_slices),
+        key_slices=key_slices,
+        slices_note=slices_note,
         flags=flags,
         made_by=_made_by(source, table, anonymise),
+        anonymous=anonymise,
     )
 
 
@@ -122,11 +127,11 @@ def _marked(parts: Sequence[Part], rows: Sequence[Measures]) -> list[Marked]:
 def _key_values(table: MeasureTable) -> tuple[Field, ...]:
     total, unit = table.total, table.suv.unit
     values = [
-        Field("Lesions", str(table.spread.lesions)),
+        Field("Lesions", str(len(table.rows))),
         Field(f"{unit} max", _number(total.suv_max)),
         Field(f"{unit} peak", _number(total.suv_peak)),
         Field("Volume", f"{total.mtv_ml:.1f} mL"),
-        Field("TLG", f"{total.tlg:.0f}"),
+        Field("TLG", f"{total.tlg:.0f}" if total.tlg >= 100 else f"{total.tlg:.1f}"),
     ]
     if table.spread.dmax_mm is not None and table.spread.lesions > 1:
         values.append(Field("Dmax", f"{table.spread.dmax_mm / 10:.1f} cm"))
@@ -134,7 +139,7 @@ def _key_values(table: MeasureTable) -> tuple[Field, ...]:
 
 
 def _projections(pet: Volume, marked: Sequence[Marked]) -> Picture:
-    text = f"Maximum intensity projections in {pet.unit}: from the front and from the side."
+    text = f"Maximum intensity projections in {pet.unit}, from the front and from the side."
     if len(marked) > NUMBERED:
         text += f" Numbers are written for the first {NUMBERED} of {len(marked)} lesions."
     return Picture(projections(pet, marked, PAGE_MM, NUMBERED), text)
@@ -155,7 +160,7 @@ def _lesion_table(
     def cells(name: str, row: Measures) -> tuple[str, ...]:
         values = [
             name, _number(row.suv_max), _number(row.suv_peak), _number(row.suv_mean), _number(row.suv_sd),
-            f"{row.mtv_ml:.1f}", f"{row.tlg:.1f}", _number(row.longest_mm, 0),
+            f"{row.mtv_ml:.1f}", f"{row.tlg:.1f}", _number(row.longest_mm, 0) if row.label else "",
         ]  # fmt: skip
         if ratio:
             assert liver is not None
@@ -163,7 +168,7 @@ def _lesion_table(
         return tuple(values)
 
     rows = tuple(
-        Row(cells(f"Lesion {m.number}" if anonymise else row.name, row), m.number, m.colour)
+        Row(cells(f"Lesion {m.number}" if anonymise else _name(row), row), m.number, m.colour)
         for m, row in zip(marked, table.rows, strict=True)
     )
     spread = table.spread
@@ -172,12 +177,18 @@ def _lesion_table(
         "Volume: metabolic tumour volume inside the outlines; TLG: SUVmean x volume; longest: largest "
         "diameter in 3D.",
         ("The connected components of the mask are the lesions. " if split else "")
-        + f"{spread.lesions} lesions, {spread.connectivity}-connected; objects that touch count as one.",
+        + f"{len(table.rows)} outlined, in {spread.lesions} connected components ({spread.connectivity}-"
+        "connected).",
     ]
     if liver is not None:
         notes.append(f"Liver: {liver.rule}; mean {liver.mean:.2f}, SD {liver.sd:.2f} {liver.unit}.")
     total = Row(cells("All", table.total)) if table.rows else None
     return Table(tuple(columns), rows, total, tuple(notes))
+
+
+def _name(row: Measures) -> str:
+    """The object's name; of a label map without names, that it is a lesion."""
+    return f"Lesion {row.label}" if row.name == f"label {row.label}" else row.name
 
 
 def _organ_table(pet: Volume, organs: Objects, suv: str, patient: Patient, anonymise: bool) -> Table:
@@ -201,23 +212,30 @@ def is_anatomy(name: str) -> bool:
 
 def _slices(
     pet: Volume, ct: Volume | None, table: MeasureTable, marked: Sequence[Marked], most: int
-) -> tuple[Picture, ...]:
-    upright = Upright(pet)
-    vmax = grey_limit(upright.array.max(axis=CORONAL.along))
+) -> tuple[tuple[Picture, ...], str]:
+    """The slices of the lesions of the highest TLG, in the order of their numbers, and what they show."""
+    vmax = grey_limit(Upright(pet).array.max(axis=CORONAL.along))
+    how = "PET over CT, colours" if ct is not None else "PET, greys"
+    note = f"Axial and coronal through the hottest voxel; {how} from 0 to {vmax:.3g} {pet.unit}."
+    if len(marked) > most:
+        note += f" The {most} lesions of the highest TLG of {len(marked)}."
     largest = sorted(zip(marked, table.rows, strict=True), key=lambda pair: -pair[1].tlg)[:most]
     pictures = []
     for each, row in sorted(largest, key=lambda pair: pair[0].number):
-        text = f"SUVmax {_number(row.suv_max)} at x {each.hottest_mm[0]:.0f}, y {each.hottest_mm[1]:.0f}, "
-        text += f"z {each.hottest_mm[2]:.0f} mm (RAS); {row.mtv_ml:.1f} mL"
+        place = ", ".join(
+            f"{sides[at < 0]} {abs(at):.0f}"
+            for sides, at in zip(("RL", "AP", "SI"), each.hottest_mm, strict=True)
+        )
+        text = f"SUVmax {_number(row.suv_max)} at {place} mm; {row.mtv_ml:.1f} mL"
         picture = slices(pet, ct, each, marked, vmax, CARD_MM)
         pictures.append(Picture(picture, text, each.number, each.colour))
-    return tuple(pictures)
+    return tuple(pictures), note
 
 
 def _made_by(source: Source, table: MeasureTable, anonymise: bool) -> tuple[Field, ...]:
     fields = [*source.made_by]
     if not anonymise:
-        fields += source.names
+        fields += [*source.names, Field("Report written", f"{date.today():%d %B %Y}".lstrip("0"))]
     fields += [
         Field("Program", f"AnyPET {__version__}, Python {platform.python_version()}, NumPy {np.__version__}"),
         Field("SUV", str(table.suv)),

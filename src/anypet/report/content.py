@@ -87,8 +87,10 @@ class Report:
         projections: the scan from the front and the side.
         lesions, organs: tables; no organs where none were given.
         key_slices: the lesions in slices.
+        slices_note: what the slices show, and on which scale.
         flags: checks of the scan.
         made_by: model, versions, and what else the numbers rest on.
+        anonymous: whether names, dates and UIDs were left out, so that nothing may add them again.
     """
 
     title: str
@@ -100,8 +102,10 @@ class Report:
     lesions: Table
     organs: Table | None
     key_slices: tuple[Picture, ...]
+    slices_note: str
     flags: tuple[Flag, ...]
     made_by: tuple[Field, ...]
+    anonymous: bool = False
 
     @property
     def warnings(self) -> Sequence[Flag]:

@@ -8,7 +8,7 @@ of the header is among them.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date, time
 
 from pydicom.dataset import Dataset
@@ -72,30 +72,34 @@ def patient_fields(header: Dataset | None, patient: Patient, anonymise: bool) ->
 
 def examination_fields(header: Dataset | None, pet: Volume, anonymise: bool) -> tuple[Field, ...]:
     """What was scanned, when and how."""
-    size = " x ".join(f"{s:.3g}" for s in pet.spacing)
-    grid = Field("Voxels", f"{' x '.join(str(n) for n in pet.shape)} of {size} mm")
+    size = " × ".join(f"{s:.3g}" for s in pet.spacing)
+    grid = (Field("Grid", " × ".join(str(n) for n in pet.shape)), Field("Voxel", f"{size} mm"))
     if header is None:
-        return (grid,)
+        return grid
     scanner = " ".join(filter(None, (_text(header, "Manufacturer"), _text(header, "ManufacturerModelName"))))
+    ms = number(header, "ActualFrameDuration")
     common = (
         *injection_fields(header, pet, anonymise),
-        Field("Scanner", scanner or UNKNOWN),
-        Field("Time a bed", _frame_time(header)),
-        grid,
+        Field("Scanner", scanner),
+        Field("Frame time", f"{ms / 1000:.0f} s" if ms else ""),
+        *grid,
     )
     if anonymise:
-        return common
+        return _stated(common)
     clock = parse_time(header.get("SeriesTime") or header.get("StudyTime"))
-    return (
+    named = (
         Field("Scanned", " ".join(filter(None, (_day(scan_date(header)), _clock(clock))))),
-        Field("Study", _text(header, "StudyDescription") or UNKNOWN),
-        Field("Series", _text(header, "SeriesDescription") or UNKNOWN),
-        Field("Accession", _text(header, "AccessionNumber") or UNKNOWN),
-        Field("Institution", _text(header, "InstitutionName") or UNKNOWN),
-        Field("Referred by", person(header.get("ReferringPhysicianName")) or UNKNOWN),
-        *common,
-        Field("Reconstruction", _text(header, "ReconstructionMethod") or UNKNOWN),
+        Field("Study", _text(header, "StudyDescription")),
+        Field("Series", _text(header, "SeriesDescription")),
+        Field("Accession", _text(header, "AccessionNumber")),
+        Field("Institution", _text(header, "InstitutionName")),
+        Field("Referred by", person(header.get("ReferringPhysicianName"))),
     )
+    return _stated((*named, *common, Field("Reconstruction", _text(header, "ReconstructionMethod"))))
+
+
+def _stated(fields: Iterable[Field]) -> tuple[Field, ...]:
+    return tuple(field for field in fields if field.value)
 
 
 def injection_fields(header: Dataset, pet: Volume, anonymise: bool) -> tuple[Field, ...]:
@@ -164,11 +168,6 @@ def _years(header: Dataset) -> int | None:
         "Y": lambda n: n, "M": lambda n: n // 12, "W": lambda n: n // 52, "D": lambda n: n // 365
     }  # fmt: skip
     return per_year[found[2]](int(found[1]))
-
-
-def _frame_time(header: Dataset) -> str:
-    ms = number(header, "ActualFrameDuration")
-    return f"{ms / 1000:.0f} s" if ms else UNKNOWN
 
 
 def _injected_at(header: Dataset) -> time | None:

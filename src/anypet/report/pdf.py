@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,14 @@ class _Page(FPDF):
         self.add_font(FAMILY, "", str(fonts / "DejaVuSans.ttf"))
         self.add_font(FAMILY, "B", str(fonts / "DejaVuSans-Bold.ttf"))
         self.set_margins(MARGIN, MARGIN, MARGIN)
+        self.c_margin = 0
         self.set_auto_page_break(True, 18)
         self.set_title(f"{report.title}: {report.who}")
         self.set_creator(f"AnyPET {__version__}")
         self.set_producer("fpdf2")
         self.set_lang("en")
+        if report.anonymous:  # the day of writing would tell about when the scan was
+            self.set_creation_date(datetime.fromtimestamp(0, timezone.utc))
         self.add_page()
 
     def footer(self) -> None:
@@ -78,13 +82,13 @@ def as_pdf(report: Report) -> bytes:
         page.ink(9)
         page.line_of("The mask holds no lesion.", 5)
     if report.key_slices:
-        _cards(page, report.key_slices)
+        _cards(page, report.key_slices, report.slices_note)
     if report.organs:
         _heading(page, "Organs", 30)
         _table(page, report.organs)
     _heading(page, "Quality of the scan", 40)
     _flags(page, report.flags)
-    _heading(page, "How this was made", 30)
+    _heading(page, "How this was made", 62 + 5 * len(report.made_by))  # on one page with the signature
     for field in report.made_by:
         _field(page, field, MARGIN, page.epw, 32)
     _sign(page)
@@ -131,13 +135,14 @@ def _keys(page: _Page, values: Sequence[Field]) -> None:
     for n, field in enumerate(values):
         left = MARGIN + n * (width + 2.5)
         page.rect(left, top, width, 13, style="F", round_corners=True, corner_radius=1.2)
-        page.set_xy(left + 1.5, top + 1.5)
+        page.set_xy(left + 2.5, top + 1.5)
         page.ink(7.5, SOFT)
-        page.cell(width - 3, 4, field.label)
-        page.set_xy(left + 1.5, top + 5.5)
+        page.cell(width - 5, 4, field.label)
+        page.set_xy(left + 2.5, top + 5.5)
         page.ink(12, INK, "B")
-        page.cell(width - 3, 6, field.value)
+        page.cell(width - 5, 6, field.value)
     page.set_xy(MARGIN, top + 16)
+    page.set_fill_color(255)
 
 
 def _projections(page: _Page, picture: Picture) -> None:
@@ -192,10 +197,12 @@ def _row(table: Any, row: Row, bold: bool) -> None:
             line.cell(text, style=FontFace(emphasis="BOLD") if bold else None)
 
 
-def _cards(page: _Page, pictures: Sequence[Picture]) -> None:
+def _cards(page: _Page, pictures: Sequence[Picture], note: str) -> None:
     width = (page.epw - GAP) / 2
     height = width / 2 + 7
-    _heading(page, "Key slices", height + 12)
+    _heading(page, "Key slices", height + 16)
+    _caption(page, note)
+    page.set_y(page.get_y() + 1)
     for n, picture in enumerate(pictures):
         if n % 2 == 0:
             page.room(height)
@@ -242,7 +249,6 @@ def _flags(page: _Page, flags: Sequence[Flag]) -> None:
 
 
 def _sign(page: _Page) -> None:
-    page.room(46)
     top = page.get_y() + 18
     page.set_draw_color(*INK)
     page.set_line_width(0.25)

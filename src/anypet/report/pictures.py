@@ -13,6 +13,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
 from anypet.objects import Patch
@@ -76,7 +77,7 @@ def projections(pet: Volume, objects: Sequence[Marked], width_mm: float, numbere
     wide = [float(high - low) + 2 * _RIM_MM for low, high in body]
     page = width_mm / MM_PER_INCH
     bar = 0.32  # inches below, for the grey scale
-    height = min(page * tall / sum(wide), 6.2)
+    height = min(page * tall / sum(wide), 5.3)
     scale = height / tall
     masks = [_turned(upright, pet, each.patch) for each in objects]
     with matplotlib.rc_context(_FONT):
@@ -232,7 +233,9 @@ def _slice(
         inside = sampled(_as_volume(pet, each.patch), view, shown.hottest_mm, width)
         if inside.max() > 0.5:
             thick = 1.5 if each.number == shown.number else 0.8
-            axes.contour(steps, steps, inside, levels=[0.5], colors=[each.colour], linewidths=thick)
+            line = axes.contour(steps, steps, inside, levels=[0.5], colors=[each.colour], linewidths=thick)
+            if ct is not None:
+                line.set_path_effects([withStroke(linewidth=thick + 1.1, foreground="white", alpha=0.75)])
     axes.set_xlim(half, -half)
     axes.set_axis_off()
     for side, (x, y, across, up) in zip(

@@ -45,7 +45,7 @@ def quality_flags(
     suv: Mapping[str, Any] = pet.meta.get("suv") or {}
     fdg = "FDG" in tracer.upper()
     flags = [
-        _rule(suv, pet.unit),
+        _rule(suv, pet.unit, header if anonymise else None),
         _uptake(suv.get("uptake_minutes"), fdg),
         _dose(header, patient),
         _body(patient),
@@ -57,11 +57,15 @@ def quality_flags(
     return (*flags, *_noted(pet, suv, anonymise))
 
 
-def _rule(suv: Mapping[str, Any], unit: str) -> Flag:
+def _rule(suv: Mapping[str, Any], unit: str, anonymous: Dataset | None) -> Flag:
+    """How the values became SUV; for an anonymous report without the moment that decay refers to."""
     if not suv:
         return Flag("note", "SUV", unit, "as the file says: how it was made is not known")
-    rule = str(suv.get("units_rule") or unit)
-    return Flag("good", "SUV", rule, f"decay: {suv.get('time_rule') or 'not stated'}")
+    decay = str(suv.get("time_rule") or "not stated")
+    if anonymous is not None:
+        code = str(anonymous.get("DecayCorrection") or "").strip().upper()
+        decay = code if code in ("START", "ADMIN", "NONE") else "not stated"
+    return Flag("good", "SUV", str(suv.get("units_rule") or unit), f"decay: {decay}")
 
 
 def _uptake(minutes: float | None, fdg: bool) -> Flag:
