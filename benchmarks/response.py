@@ -1,6 +1,6 @@
 """Does `anypet response` find a planted change? Simulated pairs of FDG scans, a line each, then the count.
 
-    python benchmarks/response.py [--cases 20] [--anatomy FOLDER] [--spacing 4]
+    python benchmarks/response.py [--cases 20] [--first 0] [--anatomy FOLDER] [--spacing 5]
 
 Every pair is one body in two poses, on two grids, with other noise, another scan range and lesions that
 became colder or hotter, vanished or appeared. Lesions are matched after rigid registration of the PETs and
@@ -40,15 +40,15 @@ def main() -> None:
     )
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--anatomy", type=Path, help="folder of organ label maps, fdg_*.nii.gz")
-    parser.add_argument("--spacing", type=float, default=4.0, help="of the analytic anatomy, mm")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--spacing", type=float, default=5.0, help="of the analytic anatomy, mm")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
     options = parser.parse_args()
     plans = list(PLANS.items())
-    bodies = anatomies(options.anatomy, options.cases, options.spacing, options.seed)
+    bodies = anatomies(options.anatomy, options.cases, options.spacing, options.first)
     response = matching = 0
-    for case, body in enumerate(bodies):
+    for case, body in enumerate(bodies, start=options.first):
         name, plan = plans[case % len(plans)]
-        pair = simulate_pair(body, options.seed + case, plan)
+        pair = simulate_pair(body, case, plan)
         began = time.process_time()
         found = answer(pair)
         response, matching = response + found.response_right, matching + found.matching_right

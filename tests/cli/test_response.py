@@ -133,6 +133,29 @@ def test_recip(tmp_path: Path) -> None:
     assert back["proposals"][2]["result"] == "RECIP-PR"
 
 
+def test_stray_voxels_can_be_left_out(tmp_path: Path) -> None:
+    first, last = visit(tmp_path, "a", 8.0), visit(tmp_path, "b", 3.0)
+    labels = anypet.read(last[1], unit="label")
+    stray = labels.array.copy()
+    stray[2, 2, 2] = 1  # 0.064 mL far from everything
+    write(labels.with_array(stray), last[1])
+    arguments = (
+        "percist",
+        *first,
+        *last,
+        "--baseline-liver",
+        "30,0,0",
+        "--followup-liver",
+        "30,0,0",
+        *PATIENT,
+    )
+    (proposal,) = told(*arguments, "--align", "none")["proposals"]
+    assert proposal["result"] == "PMD"
+    assert any("has only 0.06 mL" in warning for warning in proposal["warnings"])
+    (proposal,) = told(*arguments, "--align", "none", "--smallest-ml", 0.1)["proposals"]
+    assert proposal["result"] == "PMR"
+
+
 def test_what_is_refused(tmp_path: Path) -> None:
     first, last = visit(tmp_path, "a", 8.0), visit(tmp_path, "b", 3.0)
     with pytest.raises(AnyPETError, match="needs the liver"):

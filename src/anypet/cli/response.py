@@ -39,6 +39,9 @@ Align = Annotated[
     ),
 ]
 AlignOn = Annotated[str, typer.Option(help="What is registered: pet, or ct (DICOM studies with a CT).")]
+Smallest = Annotated[
+    float, typer.Option(min=0, help="Components below this volume (mL), such as stray voxels, do not count.")
+]
 MaxGap = Annotated[float, typer.Option(help="Lesions further apart than this (mm) are not the same.")]
 
 
@@ -60,6 +63,7 @@ def percist(
     align: Align = "rigid",
     align_on: AlignOn = "pet",
     max_gap: MaxGap = 15.0,
+    smallest_ml: Smallest = 0.0,
     unit: Unit = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -69,8 +73,12 @@ def percist(
     from anypet.quantify.response import TimePoint
     from anypet.quantify.response import percist as propose
 
-    first = _Visit.read(baseline, baseline_lesions, unit, suv, (baseline_weight, height, sex), align_on)
-    last = _Visit.read(followup, followup_lesions, unit, suv, (followup_weight, height, sex), align_on)
+    first = _Visit.read(
+        baseline, baseline_lesions, unit, suv, (baseline_weight, height, sex), align_on, smallest_ml
+    )
+    last = _Visit.read(
+        followup, followup_lesions, unit, suv, (followup_weight, height, sex), align_on, smallest_ml
+    )
     points = [
         TimePoint(
             measure(visit.pet, visit.lesions, suv=suv, patient=visit.patient),
@@ -186,6 +194,7 @@ def recip(
     align: Align = "rigid",
     align_on: AlignOn = "pet",
     max_gap: MaxGap = 15.0,
+    smallest_ml: Smallest = 0.0,
     unit: Unit = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -195,8 +204,8 @@ def recip(
     from anypet.quantify.psma import recip as propose
     from anypet.quantify.threshold import parse
 
-    first = _Visit.read(baseline, baseline_lesions, unit, "bw", (None, None, None), align_on)
-    last = _Visit.read(followup, followup_lesions, unit, "bw", (None, None, None), align_on)
+    first = _Visit.read(baseline, baseline_lesions, unit, "bw", (None, None, None), align_on, smallest_ml)
+    last = _Visit.read(followup, followup_lesions, unit, "bw", (None, None, None), align_on, smallest_ml)
     volumes = [
         psma_volume(visit.pet, visit.lesions, parse(threshold, None, visit.pet.unit))
         for visit in (first, last)
@@ -224,6 +233,7 @@ class _Visit:
         suv: str,
         patient: tuple[float | None, float | None, str | None],
         align_on: str,
+        smallest_ml: float,
     ) -> _Visit:
         from anypet.io import read, read_study
         from anypet.quantify.parts import split_into_lesions
@@ -237,7 +247,7 @@ class _Visit:
         pet = read(scan, unit=unit) if study is None else study.pet
         known = Patient.of(pet, *patient)
         pet = as_suv(pet, suv, known)
-        labels = split_into_lesions(read_objects(lesions, pet), pet)
+        labels = split_into_lesions(read_objects(lesions, pet), pet, smallest_ml=smallest_ml)
         return cls(pet, labels, known, pet if study is None or study.ct is None else study.ct)
 
 

@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from anypet.components import connected_components
 from anypet.errors import AnyPETError
 from anypet.quantify.matching import Matches, match_lesions
 from anypet.quantify.measures import measure
@@ -34,7 +35,7 @@ from anypet.volume import FloatArray, Volume
 PATIENT = Patient(75.0, 1.75, "M")
 UPTAKE_MINUTES = 60.0
 _APART_MM = 45.0  # between lesions, so that one is never taken for another
-_CLEAR_MM = 18.0  # from anything hot, whose spill would be measured as the lesion's
+_CLEAR_MM = 32.0  # from a lesion's middle to anything hot, whose spill would be measured as the lesion's
 _MARGIN_MM = 90.0  # from the ends of the scan
 
 
@@ -52,7 +53,7 @@ class Plan:
 
     result: str
     factor: float = 1.0
-    first: tuple[float, float] = (6.0, 8.0)
+    first: tuple[float, float] = (9.0, 12.0)
     gone: int = 0
     new: int = 0
     last: float | None = None
@@ -152,7 +153,6 @@ def answer(pair: Pair) -> Answer:
         points.append(TimePoint(table, liver_sphere(sul, visit.liver), uptake_minutes=UPTAKE_MINUTES))
     proposal = percist(points[0], points[1], matches.new)
     planted = [set(names.values()) for names in sites]
-    # a lobulated mask may fall into two components: both are then found again, or one lesion has split
     same = [
         ({sites[0][a] for a in m.baseline}, {sites[1][b] for b in m.followup})
         for m in matches.matches
@@ -236,11 +236,16 @@ def _visit(
     def laid(array: npt.NDArray[np.generic], order: int) -> npt.NDArray[np.generic]:
         return np.asarray(ndimage.affine_transform(array, to_body, output_shape=shape, order=order))
 
+    placed = laid(labels, 0)
+    for n in lesions:  # thin bridges may break on the grid; a lesion is one piece
+        pieces = connected_components(placed == n)
+        if pieces.max() > 1:
+            placed[(placed == n) & (pieces != 1 + np.argmax(np.bincount(pieces.ravel())[1:]))] = 0
     names = {n: f"site {n}" for n in lesions}
     meta = {"patient": {"weight_kg": PATIENT.weight_kg, "height_m": PATIENT.height_m, "sex": PATIENT.sex}}
     return Visit(
         Volume(laid(seen, 1).astype(np.float32), grid, "SUVbw", meta),
-        Volume(laid(labels, 0), grid, "label", {"names": names}),
+        Volume(placed, grid, "label", {"names": names}),
         laid((body.tissue == LIVER).astype(np.uint8), 0) > 0,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ class _Page(FPDF):
         self.set_producer("fpdf2")
         self.set_lang("en")
         if report.anonymous:  # the day of writing would tell about when the scan was
-            self.set_creation_date(datetime.fromtimestamp(0, timezone.utc))
+            self.set_creation_date(datetime.fromtimestamp(0, UTC))
         self.add_page()
 
     def footer(self) -> None:
