@@ -6,6 +6,7 @@ The second visit is the same body in another pose, on another grid, with another
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import edt
 import numpy as np
@@ -112,17 +113,17 @@ def simulate_pair(anatomy: Anatomy, seed: int, plan: Plan) -> Pair:
         for site in _sites(body, clean.numpy(), level, rng, 3 + plan.new)
     ]
     before = {n: (lesion, 1.0) for n, lesion in enumerate(drawn[:3], start=1)}
-    after = {
-        n: (lesion, plan.factor if plan.last is None else plan.last * level / float(lesion.suv.max()))
-        for n, lesion in before.items()
-        for lesion in (lesion[0],)
-        if n > plan.gone
-    }
+    after = {n: (lesion, _factor(plan, lesion, level)) for n, (lesion, _) in before.items() if n > plan.gone}
     after |= {n: (lesion, 1.0) for n, lesion in enumerate(drawn[3:], start=4)}
     pose = _pose(rng, body)
     first = _visit(body, clean, before, np.eye(4), gen, rng)
     last = _visit(body, clean * float(rng.uniform(0.95, 1.05)), after, pose, gen, rng)
     return Pair(first, last, plan, pose)
+
+
+def _factor(plan: Plan, lesion: Lesion, liver: float) -> float:
+    """What a lesion's uptake is multiplied by between the visits."""
+    return plan.factor if plan.last is None else plan.last * liver / float(lesion.suv.max())
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,7 @@ def _visit(
     grid, shape = _grid(body, pose, rng)
     to_body = np.linalg.inv(pose @ body.affine) @ grid
 
-    def laid(array: npt.NDArray[np.generic], order: int) -> npt.NDArray[np.generic]:
+    def laid(array: npt.NDArray[Any], order: int) -> npt.NDArray[Any]:
         return np.asarray(ndimage.affine_transform(array, to_body, output_shape=shape, order=order))
 
     placed = laid(labels, 0)

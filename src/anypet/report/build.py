@@ -177,8 +177,8 @@ def _lesion_table(
         "Volume: metabolic tumour volume inside the outlines; TLG: SUVmean x volume; longest: largest "
         "diameter in 3D.",
         ("The connected components of the mask are the lesions. " if split else "")
-        + f"{len(table.rows)} outlined, in {spread.lesions} connected components ({spread.connectivity}-"
-        "connected).",
+        + f"{len(table.rows)} outlined; connected components ({spread.connectivity}-connected): "
+        f"{spread.lesions}.",
     ]
     if liver is not None:
         notes.append(f"Liver: {liver.rule}; mean {liver.mean:.2f}, SD {liver.sd:.2f} {liver.unit}.")

@@ -88,7 +88,7 @@ def projections(pet: Volume, objects: Sequence[Marked], width_mm: float, numbere
             axes = figure.add_axes((left / page, 1 - share, scale * extent / page, share))
             image = draw_plane(axes, upright, view, plane, vmax)
             for each, mask in zip(objects, masks, strict=True):
-                draw_outline(axes, upright, view, mask.any(axis=view.along), each.colour)
+                draw_outline(axes, upright, view, np.asarray(mask.any(axis=view.along)), each.colour)
             axes.set_xlim(high + _RIM_MM, low - _RIM_MM)
             axes.set_ylim(0, tall)
             for spine in axes.spines.values():
