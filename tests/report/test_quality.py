@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+from anypet.dicom.suv import UPTAKE_MINUTES
 from anypet.objects import Patch
 from anypet.quantify.regions import Region
 from anypet.quantify.suv import Patient
+from anypet.report import quality
 from anypet.report.content import Flag
 from anypet.report.quality import quality_flags
 from anypet.volume import Volume
@@ -112,3 +115,13 @@ def test_warnings_of_reading_are_quoted_once_or_only_counted() -> None:
 def test_a_ct_is_missed() -> None:
     assert flag("CT", scan(), PATIENT).level == "note"
     assert not any(f.what == "CT" for f in quality_flags(scan(), PATIENT, has_ct=True))
+
+
+def test_the_page_of_the_docs_has_these_limits() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "report.md").read_text("utf-8")
+    for limits, unit in (
+        (quality.FDG_MINUTES, "min"), (UPTAKE_MINUTES, "min"), (quality.MBQ_PER_KG, "MBq/kg"),
+        (quality.BODY_MASS, "kg/m2"),
+    ):  # fmt: skip
+        assert f"{limits[0]:g} to {limits[1]:g} {unit}" in page
+    assert f"SUVmean {quality.FDG_LIVER[0]:.1f} to {quality.FDG_LIVER[1]:.1f}" in page

@@ -26,6 +26,17 @@ from anypet.volume import FloatArray, Volume
 Kind = Literal["same", "split", "merged", "regrouped", "new", "vanished"]
 
 MAX_GAP_MM = 15.0
+RULE = (
+    "Every connected component of a mask is a lesion. The baseline is laid over the follow-up by a "
+    "registration of the PETs or CTs (Mattes mutual information): rigid, affine or with a free-form "
+    "deformation.",
+    "same: lesions that overlap, paired one to one so that their Dice coefficients add up to the most.",
+    "split, merged: what is left over and lies by half or more in a lesion of the other scan belongs to it.",
+    f"Lesions that overlap with none are paired over the smallest gaps, up to {MAX_GAP_MM:g} mm between voxel "
+    "centres.",
+    "new, vanished: alone after that. A new lesion below 1 mL is warned of, as it may be a stray voxel.",
+)
+SOURCE = "AnyPET; registration: Mattes D et al., IEEE Trans Med Imaging 2003;22:120"
 _SHARE = 0.5  # of the smaller lesion that must lie in the other for a leftover to join it
 _NEVER = 1e6
 
