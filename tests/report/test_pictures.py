@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from anypet.objects import Patch
-from anypet.planes import AXIAL, CORONAL, SAGITTAL
-from anypet.report.pictures import Marked, projections, sampled, slice_width, slices, spread_out
+from anypet.planes import AXIAL, CORONAL, SAGITTAL, Upright
+from anypet.report.pictures import Marked, _shadows, projections, sampled, slice_width, slices, spread_out
 from anypet.volume import Volume
 from spheres import GRIDS, ball, grid, painted
 
@@ -91,6 +91,18 @@ def test_projections_number_their_lesions() -> None:
     assert rows.mean() < 0.5 * image.shape[0]  # towards the head
     unnumbered = coloured(pixels(projections(scan, [lesion], 186.0, numbered=0)), lesion.colour)
     assert 100 < unnumbered.sum() < red.sum() - 300
+
+
+@pytest.mark.parametrize("name", ["GE 4.7 mm", "Siemens 4.07 mm", "coronal"])
+def test_outlines_are_cast_like_the_scan(name: str) -> None:
+    """Against the projection of the whole mask, on grids whose axes run in any order and direction."""
+    scan = grid(name)
+    mask = ball(scan, (30.0, -20.0, 10.0), 15.0) | ball(scan, (-10.0, 30.0, -40.0), 8.0)
+    upright = Upright(scan)
+    views = (CORONAL, SAGITTAL, AXIAL)
+    found = _shadows(upright, scan, Patch.tight(mask, mask), views)
+    for view, shadow in zip(views, found, strict=True):
+        assert np.array_equal(shadow, upright.turn(mask).any(axis=view.along))
 
 
 def test_slices_over_a_ct_and_alone() -> None:

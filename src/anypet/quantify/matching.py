@@ -32,8 +32,8 @@ RULE = (
     "deformation.",
     "same: lesions that overlap, paired one to one so that their Dice coefficients add up to the most.",
     "split, merged: what is left over and lies by half or more in a lesion of the other scan belongs to it.",
-    f"Lesions that overlap with none are paired over the smallest gaps, up to {MAX_GAP_MM:g} mm between voxel "
-    "centres.",
+    f"Lesions that overlap with none are paired over the smallest gaps, up to {MAX_GAP_MM:g} mm between "
+    "voxel centres.",
     "new, vanished: alone after that. A new lesion below 1 mL is warned of, as it may be a stray voxel.",
 )
 SOURCE = "AnyPET; registration: Mattes D et al., IEEE Trans Med Imaging 2003;22:120"

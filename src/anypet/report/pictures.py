@@ -79,16 +79,16 @@ def projections(pet: Volume, objects: Sequence[Marked], width_mm: float, numbere
     bar = 0.32  # inches below, for the grey scale
     height = min(page * tall / sum(wide), 5.3)
     scale = height / tall
-    masks = [_turned(upright, pet, each.patch) for each in objects]
+    shadows = [_shadows(upright, pet, each.patch, views) for each in objects]
     with matplotlib.rc_context(_FONT):
         figure = _figure(page, height + bar)
         left = (page - scale * sum(wide)) / 2
-        for view, plane, (low, high), extent in zip(views, planes, body, wide, strict=True):
+        for n, (view, plane, (low, high), extent) in enumerate(zip(views, planes, body, wide, strict=True)):
             share = height / (height + bar)
             axes = figure.add_axes((left / page, 1 - share, scale * extent / page, share))
             image = draw_plane(axes, upright, view, plane, vmax)
-            for each, mask in zip(objects, masks, strict=True):
-                draw_outline(axes, upright, view, np.asarray(mask.any(axis=view.along)), each.colour)
+            for each, shadow in zip(objects, shadows, strict=True):
+                draw_outline(axes, upright, view, shadow[n], each.colour)
             axes.set_xlim(high + _RIM_MM, low - _RIM_MM)
             axes.set_ylim(0, tall)
             for spine in axes.spines.values():
@@ -105,10 +105,21 @@ def projections(pet: Volume, objects: Sequence[Marked], width_mm: float, numbere
         return _png(figure)
 
 
-def _turned(upright: Upright, pet: Volume, patch: Patch) -> npt.NDArray[np.bool_]:
-    mask = np.zeros(pet.shape, bool)
-    mask[patch.slices] = patch.values
-    return upright.turn(mask)
+def _shadows(
+    upright: Upright, pet: Volume, patch: Patch, views: Sequence[View]
+) -> list[npt.NDArray[np.bool_]]:
+    """The projection of a mask along each view, as planes of the turned scan."""
+    small = upright.turn(patch.values)
+    ends = [upright.index(pet.to_mm([getattr(s, end) - rim for s in patch.slices]))
+            for end, rim in (("start", 0), ("stop", 1))]  # fmt: skip
+    low = np.round(np.minimum(*ends)).astype(int)
+    shadows = []
+    for view in views:
+        kept = [axis for axis in range(3) if axis != view.along]
+        plane = np.zeros([upright.array.shape[axis] for axis in kept], bool)
+        plane[tuple(slice(low[axis], low[axis] + small.shape[axis]) for axis in kept)] = small.any(view.along)
+        shadows.append(plane)
+    return shadows
 
 
 def _number(
