@@ -56,7 +56,7 @@ export class Corners {
     this.painted = key;
     const context = this.bar.getContext("2d");
     const gradient = context.createLinearGradient(0, 256, 0, 0);
-    for (const [at, ...colour] of SCALES[scale].points) gradient.addColorStop(at / 255, `rgb(${colour})`);
+    for (const [at, ...colour] of SCALES[scale].points) gradient.addColorStop(at / 255, `rgb(${colour.join(" ")})`);
     context.fillStyle = gradient;
     context.fillRect(0, 0, 1, 256);
     [this.ends[0].textContent, this.ends[1].textContent, this.ends[2].textContent] = [range[1], "SUV", range[0]];

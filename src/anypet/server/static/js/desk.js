@@ -12,6 +12,7 @@ import { Viewer } from "./viewer.js";
 import { Work } from "./work.js";
 
 const GAP = 2;
+const style = getComputedStyle(document.documentElement);
 
 export class Desk {
   constructor(busy) {
@@ -50,7 +51,8 @@ export class Desk {
         Work.open(scan, wanted),
         this.started,
       ]);
-      await this.viewer.load(scan, pet, ct);
+      this.looks.mode = ct ? "fusion" : "pet";
+      await this.viewer.load(scan, pet, ct, this.looks.planes());
       Object.assign(this, { pet, ct, grid: this.viewer.grid, opening: work });
     });
     this.begin(this.opening);
@@ -70,7 +72,7 @@ export class Desk {
     $("scan-name").textContent = $("scan-name").title = [this.scan.name, name].filter(Boolean).join(" · ");
     document.title = `${this.scan.name} – AnyPET`;
     location.hash = new URLSearchParams({ scan: this.scan.id, session: work.id }).toString();
-    this.looks.opened();
+    this.looks.show();
     this.arrange();
     this.followPeaks();
     const first = work.selected?.prompts.points[0];
@@ -129,7 +131,7 @@ export class Desk {
 
   // -- drawing --------------------------------------------------------------------------------------------
 
-  /** Draws parts again with the next frame: "planes", "marks", "mip", "panel". */
+  /** Draws parts again with the next frame: "planes", "marks", "mip", "panel"; the readout always. */
   redraw(...parts) {
     for (const part of parts) this.stale.add(part);
     this.frame ??= requestAnimationFrame(() => {
@@ -143,10 +145,8 @@ export class Desk {
   draw(stale) {
     const dark = this.looks.paper !== "#ffffff";
     if (stale.has("planes")) this.viewer.draw(this.cursor);
-    if (stale.has("marks") || stale.has("planes")) {
-      this.marks.draw({ ...this.scene(), dark });
-      this.readout();
-    }
+    if (stale.has("marks") || stale.has("planes")) this.marks.draw({ ...this.scene(), dark });
+    this.readout();
     if (stale.has("mip") && this.places?.mip) {
       const masks = this.work.shown.filter((item) => item.mask.data.length);
       this.mip.draw({ ...this.looks.mip(), masks });
@@ -158,8 +158,8 @@ export class Desk {
 
   scene() {
     const { cursor, work, active, draft, suggestion, uncertainty } = this;
-    const accent = getComputedStyle(document.documentElement).getPropertyValue("--accent");
-    return { cursor, work, active, draft, suggestion, uncertainty, accent, opacity: this.looks.opacity };
+    const [accent, ground] = ["--accent", "--line"].map((name) => style.getPropertyValue(name));
+    return { cursor, work, active, draft, suggestion, uncertainty, accent, ground, opacity: this.looks.opacity };
   }
 
   readout() {

@@ -32,8 +32,10 @@ export class Looks {
     $("presets").onchange = () => this.set({ [this.ruled]: JSON.parse($("presets").value) });
   }
 
-  opened() {
-    this.set({ mode: this.desk.ct ? "fusion" : "pet" });
+  /** For the planes. */
+  planes() {
+    const { mode, fusion, smooth, pet, ct, scale } = this;
+    return { mode, fusion, smooth, pet: { range: pet, scale }, ct: { range: ct } };
   }
 
   /** Which colours are chosen from: those of the PET alone or those of the fusion. */
@@ -100,9 +102,7 @@ export class Looks {
     localStorage.setItem(KEPT, JSON.stringify({ fusion, opacity, smooth, scales, pet, ct }));
     this.show();
     if (!this.desk.grid) return;
-    this.desk.viewer.setLook({
-      mode: this.mode, fusion, smooth, pet: { range: pet, scale: this.scale }, ct: { range: ct },
-    });
+    this.desk.viewer.setLook(this.planes());
     this.desk.redraw("planes", "marks", "mip");
   }
 

@@ -25,7 +25,7 @@ function otherTheme() {
 
 theme();
 const busy = new Busy();
-const desk = new Desk(busy);
+const desk = (globalThis.anypet = new Desk(busy)); // at hand in the browser's console
 const actions = new Actions(desk, { theme: otherTheme });
 const start = new Start(busy, (scan) => desk.open(scan));
 actions.drawTools = toolbar(desk);

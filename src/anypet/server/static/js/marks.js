@@ -17,12 +17,14 @@ export class Marks {
     canvas.width = Math.round(w * ratio);
     canvas.height = Math.round(h * ratio);
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, w, h);
+    context.fillStyle = scene.ground;
+    context.fillRect(0, 0, w, h);
     if (!scene.work) return;
     this.ink = scene.dark ? "#ffffff" : "#10151a";
     for (const pane of this.viewer.panes) {
       if (!pane.rect) continue;
       const { x, y, width, height } = pane.rect;
+      context.clearRect(x, y, width, height);
       context.save();
       context.beginPath();
       context.rect(x, y, width, height);
@@ -69,7 +71,7 @@ export class Marks {
       path.closePath();
     }
     const chosen = item.name === scene.work.name;
-    context.fillStyle = `rgb(${rgb(item.colour)} / ${scene.opacity})`;
+    context.fillStyle = `rgb(${rgb(item.colour).join(" ")} / ${scene.opacity})`;
     context.fill(path, "evenodd");
     context.lineJoin = "round";
     context.strokeStyle = "rgb(0 0 0 / 0.35)";

@@ -6,8 +6,9 @@ const HEADER = 352;
  * @param {Float32Array} array i fastest
  * @param {number[]} shape voxels along i, j, k
  * @param {number[][]} affine ijk to RAS millimetres
+ * @param {number[]} window lowest and highest value to show, which spares the viewer its histogram
  */
-export function nifti(array, shape, affine) {
+export function nifti(array, shape, affine, [low, high]) {
   const buffer = new ArrayBuffer(HEADER + array.byteLength);
   const view = new DataView(buffer);
   const spacing = [0, 1, 2].map((j) => Math.hypot(affine[0][j], affine[1][j], affine[2][j]));
@@ -19,6 +20,8 @@ export function nifti(array, shape, affine) {
   view.setFloat32(108, HEADER, true);
   view.setFloat32(112, 1, true); // slope
   view.setUint8(123, 2); // millimetres
+  view.setFloat32(124, high, true);
+  view.setFloat32(128, low, true);
   view.setInt16(254, 2, true); // sform_code: aligned
   for (let row = 0; row < 3; row++)
     for (let column = 0; column < 4; column++)

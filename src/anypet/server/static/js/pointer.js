@@ -25,7 +25,7 @@ export class Pointer {
 
   over(ras) {
     this.desk.hover = ras;
-    if (this.desk.work) this.desk.redraw("marks");
+    this.desk.redraw("readout");
   }
 
   down(event) {

@@ -43,18 +43,19 @@ export class Viewer {
   }
 
   /** Shows a scan; the CT, where there is one, lies under the PET. */
-  async load(scan, pet, ct) {
-    const image = async (array, name, [low, high], scale) =>
+  async load(scan, pet, ct, look) {
+    const image = async (array, name, range, scale) =>
       NVImage.loadFromUrl({
-        url: nifti(array, scan.shape, scan.affine), name: `${name}.nii`, colormap: `anypet-${scale}`,
-        cal_min: low, cal_max: high, trustCalMinMax: false,
+        url: nifti(array, scan.shape, scan.affine, range), name: `${name}.nii`, colormap: `anypet-${scale}`,
       });
     for (const volume of [...this.nv.volumes]) this.nv.removeVolume(volume);
-    this.ct = ct ? await image(ct, "ct", [-160, 240], "grey") : null;
-    this.pet = await image(pet, "pet", [0, 10], "inverted");
+    this.ct = ct ? await image(ct, "ct", look.ct.range, "grey") : null;
+    this.pet = await image(pet, "pet", look.pet.range, look.pet.scale);
     this.grid = new Grid(scan.shape, scan.affine, this.pet.permRAS);
     if (this.ct) this.nv.addVolume(this.ct);
     this.nv.addVolume(this.pet);
+    this.painted = key(look);
+    this.setLook(look);
     this.fit({ low: [0, 0, 0], high: this.grid.rasShape.map((n) => n - 1) });
   }
 
@@ -158,15 +159,14 @@ export class Viewer {
     const paper = this.ct && look.mode !== "pet" ? "#000000" : SCALES[look.pet.scale].paper;
     this.nv.opts.backColor = [1, 3, 5].map((at) => parseInt(paper.slice(at, at + 2), 16) / 255).concat(1);
     this.nv.overlayAlphaShader = { pet: 1, ct: 0, fusion: look.fusion }[look.mode];
+    if (this.nv.opts.isNearestInterpolation === look.smooth) this.nv.setInterpolation(!look.smooth);
     if (this.ct) this.ct.opacity = look.mode === "pet" ? 0 : 1;
-    const wanted = JSON.stringify([look.pet, look.ct, look.smooth]);
-    if (wanted === this.painted || !this.grid) return;
-    this.painted = wanted;
+    if (key(look) === this.painted) return;
+    this.painted = key(look);
     this.pet.colormap = `anypet-${look.pet.scale}`;
     [this.pet.cal_min, this.pet.cal_max] = look.pet.range;
     if (this.ct) [this.ct.cal_min, this.ct.cal_max] = look.ct.range;
     this.nv.updateGLVolume();
-    this.nv.setInterpolation(!look.smooth);
   }
 
   draw(cursor) {
@@ -174,4 +174,9 @@ export class Viewer {
     this.nv.scene.crosshairPos = cursor.map((r, a) => (Math.round(r) + 0.5) / this.grid.rasShape[a]);
     this.nv.drawScene();
   }
+}
+
+/** What of a look is painted into the volumes' textures; the rest is set as they are drawn. */
+function key({ pet, ct }) {
+  return JSON.stringify([pet, ct]);
 }
