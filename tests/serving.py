@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import uvicorn
 
 from anypet.io import write
 from anypet.server.app import create_app
 from anypet.server.settings import Settings
+from dicom_factory import FACTOR, make_series
 from fakes import FakeModel, ball_scan
 
 TOKEN = "token-of-the-first-reader"
@@ -32,6 +34,16 @@ def scan_folder(folder: Path) -> Path:
     (folder / "scans").mkdir(exist_ok=True)
     write(ball_scan(), folder / "scans" / "pet.nii.gz")
     return folder / "scans"
+
+
+def dicom_study(folder: Path) -> Path:
+    """A folder with one DICOM study: a ball in a PET, and a CT."""
+    stored = np.round(ball_scan().array / FACTOR).astype(np.int16)
+    make_series(folder / "study" / "pet", stored, spacing=(4.0, 4.0, 3.0))
+    make_series(
+        folder / "study" / "ct", np.zeros_like(stored), modality="CT", spacing=(4.0, 4.0, 3.0), number=2
+    )
+    return folder / "study"
 
 
 class Served:

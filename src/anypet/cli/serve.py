@@ -81,12 +81,12 @@ def serve(
         devices=tuple(device or [default_device()]), leases=leases, state=state or default_state(),
         limits=Limits(request_bytes=int(max_upload * 2**30)),
     )  # fmt: skip
+    listening = listen(host, port)
     app = create_app(settings)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10,
         ssl_certfile=certificate, ssl_keyfile=key,
     )  # fmt: skip
-    listening = listen(host, port)
     scheme = "http" if certificate is None else "https"
     address = address_of(scheme, host, listening.getsockname()[1])
     announce(console, address, settings, encrypted=certificate is not None, opened=not is_loopback(host))

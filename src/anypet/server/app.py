@@ -19,7 +19,7 @@ from anypet.server.engine import Engine
 from anypet.server.metrics import TEXT
 from anypet.server.monai_store import Datastore
 from anypet.server.monailabel import monailabel_router
-from anypet.server.nninteractive import Leases, nninteractive_router
+from anypet.server.nninteractive import Leases, drop_unused, nninteractive_router
 from anypet.server.page import add_page
 from anypet.server.rest_results import results_router
 from anypet.server.rest_scans import scans_router
@@ -132,7 +132,8 @@ async def _sweep(engine: Engine, leases: Leases, datastore: Datastore) -> None:
         await asyncio.sleep(SWEEP_S)
         try:
             engine.sweep()
-            leases.sweep()
+            for lease in leases.lost():
+                await run_in_threadpool(drop_unused, engine, lease)
             await run_in_threadpool(datastore.sweep, set(engine.settings.tokens.values()))
         except Exception:
             log.exception("sweeping")

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from filelock import FileLock, Timeout
@@ -18,7 +19,7 @@ from anypet.server.metrics import Metrics
 from anypet.server.scans import Scan, ScanLibrary
 from anypet.server.settings import Settings
 from anypet.server.store import Store
-from anypet.server.worker import Worker
+from anypet.server.worker import BusyError, Worker
 from anypet.session import Progress, Session
 
 if TYPE_CHECKING:
@@ -164,6 +165,8 @@ class Engine:
         kind: str,
     ) -> tuple[Live, list[Shown], T]:
         live = self.store.load(key, owner)
+        if self.store.loaded > self.settings.loaded:
+            self.sweep()
         try:
             result = work(live)
         except BaseException:
@@ -191,7 +194,11 @@ class Engine:
             live, changed, result = self._work(key, owner, lambda live: work(live, progress), "others")
             return {**result, "objects": [live.tell(shown, changes=True) for shown in changed]}
 
-        job.future = worker.submit(key, run, long=True)
+        try:
+            job.future = worker.submit(key, run, long=True)
+        except BusyError:
+            job.cancel()
+            raise
         return job
 
     # -- life ------------------------------------------------------------------------------------------------
@@ -199,12 +206,26 @@ class Engine:
     def start(self) -> None:
         """Loads the models, so that the first click need not wait for them."""
         for place, worker in enumerate(self.workers):
-            worker.submit("start", lambda place=place: self.model(place))  # type: ignore[misc]
+            worker.submit("start", partial(self.model, place))
+
+    def delete(self, key: str, owner: str) -> None:
+        """Deletes a session with its history, once what runs on it has ended; not to be called on a worker.
+
+        Raises:
+            NotFoundError: not there, or somebody else's.
+        """
+        self.store.card(key, owner)
+        self.jobs.cancel(key)
+        self.worker(key).submit(key, lambda: self.store.delete(key, owner)).result()
 
     def sweep(self) -> None:
         """Lets go of sessions that are not in use."""
         for key in self.store.idle():
-            self.worker(key).submit(key, lambda key=key: self.store.release(key))  # type: ignore[misc]
+            self.worker(key).submit(key, partial(self._let_go, key))
+
+    def _let_go(self, key: str) -> None:
+        if key in self.store.idle():  # it may have been used while this waited
+            self.store.release(key)
 
     def stop(self) -> None:
         """Ends the workers; what was answered is on disk."""

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from anypet.errors import AnyPETError, PromptError
+from anypet.errors import PromptError
+from anypet.files import write_whole
 from anypet.formats import save
-from anypet.objects import label_map
+from anypet.objects import SegmentedObject, label_map
+from anypet.server import derived
 from anypet.server.live import Live
 from anypet.server.scans import NotFoundError
 
-Write = Callable[[Live, Sequence[str], Path], None]
+Items = Sequence[SegmentedObject]
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,21 @@ class Export:
         title: for people.
         suffix: of the file.
         media_type: of the answer (RFC 6838).
-        write: takes the session, the names of the objects wanted (at least one, all there) and the path to
-            write.
+        write: takes the session, the objects wanted as they were after the last step (at least one) and the
+            path to write. Called on any thread, or on the session's own where `whole` is set.
         dicom: whether the scan must come from DICOM.
-        empty: whether there need be no mask.
+        empty: whether there need be no mask; else `write` gets objects with at least one voxel.
+        whole: whether it needs the session itself, with its history.
     """
 
     kind: str
     title: str
     suffix: str
     media_type: str
-    write: Write
+    write: Callable[[Live, Items, Path], None]
     dicom: bool = False
     empty: bool = False
+    whole: bool = False
 
 
 _EXPORTS: dict[str, Export] = {}
@@ -49,57 +53,66 @@ def register_export(export: Export) -> None:
 
 def exports_for(live: Live | None = None) -> list[Export]:
     """The kinds that there are; of a session, those that its scan allows."""
-    dicom = live is None or live.scan.pet.meta.get("format") == "DICOM"
+    dicom = live is None or live.scan.is_dicom
     return [export for export in _EXPORTS.values() if dicom or not export.dicom]
 
 
-def export(live: Live, kind: str, names: Sequence[str], folder: Path) -> tuple[Path, Export]:
-    """Writes a session as a file into a folder.
-
-    Args:
-        live: the session; called on its worker.
-        kind: one of the registered.
-        names: of the objects; none means all.
-        folder: exists.
+def export_of(live: Live, kind: str) -> Export:
+    """A kind of file for a session.
 
     Raises:
-        NotFoundError: no such kind, or no such object.
-        PromptError: every object wanted is empty.
+        NotFoundError: there is none, or not for this scan.
     """
     known = {one.kind: one for one in exports_for(live)}
     if kind not in known:
         raise NotFoundError(f"{kind[:40]!r} is no kind of file for this scan; there are {', '.join(known)}")
-    objects = live.session.objects
-    missing = [name for name in names if name not in objects]
-    if missing:
-        raise NotFoundError(f"there is no object {missing[0]!r}")
-    wanted = list(names) or list(objects)
-    if not known[kind].empty and not any(objects[name].voxels for name in wanted):
-        raise PromptError("nothing is segmented yet: click on something first")
-    path = folder / f"export{known[kind].suffix}"
-    known[kind].write(live, wanted, path)
-    return path, known[kind]
+    return known[kind]
 
 
-def _write_labels(live: Live, names: Sequence[str], path: Path) -> None:
-    save(label_map(live.scan.pet, [live.session.objects[name] for name in names]), path)
+def export(live: Live, how: Export, names: Sequence[str], folder: Path) -> Path:
+    """Writes a session as a file into a folder.
+
+    Args:
+        live: the session.
+        how: the kind of file.
+        names: of the objects; none means all.
+        folder: exists.
+
+    Raises:
+        NotFoundError: no such object.
+        PromptError: every object wanted is empty.
+    """
+    items = live.items(names)
+    if not how.empty:
+        items = [item for item in items if item.voxels]
+        if not items:
+            raise PromptError("nothing is segmented yet: click on something first")
+    path = folder / f"export{how.suffix}"
+    how.write(live, items, path)
+    return path
 
 
-def _write_session(live: Live, names: Sequence[str], path: Path) -> None:
+def _write_labels(live: Live, items: Items, path: Path) -> None:
+    save(label_map(live.scan.pet, items), path)
+
+
+def _write_session(live: Live, items: Items, path: Path) -> None:
     live.session.save(path)
 
 
-def _write_timers(live: Live, names: Sequence[str], path: Path) -> None:
-    volumes = {name: item.volume_ml for name, item in live.session.objects.items()}
-    try:
-        path.write_text(live.timers.table(volumes), encoding="utf-8", newline="")
-    except OSError as error:
-        raise AnyPETError(f"the file cannot be written: {error}") from error
+def _write_timers(live: Live, items: Items, path: Path) -> None:
+    write_whole(path, live.timers.table({item.name: item.volume_ml for item in items}))
 
 
-register_export(Export("nifti", "NIfTI label map", ".nii.gz", "application/gzip", _write_labels))
-register_export(Export("nrrd", "NRRD label map", ".nrrd", "application/octet-stream", _write_labels))
-register_export(Export("session", "AnyPET session", ".anypet", "application/zip", _write_session, empty=True))
-register_export(
-    Export("timers", "Annotation times (CSV)", ".csv", "text/csv; charset=utf-8", _write_timers, empty=True)
-)
+_CSV, _DICOM = "text/csv; charset=utf-8", "application/dicom"
+for _export in (
+    Export("nifti", "NIfTI label map", ".nii.gz", "application/gzip", _write_labels),
+    Export("nrrd", "NRRD label map", ".nrrd", "application/octet-stream", _write_labels),
+    Export("seg", "DICOM SEG", ".dcm", _DICOM, derived.write_seg, dicom=True),
+    Export("rtstruct", "DICOM RTSTRUCT", ".dcm", _DICOM, derived.write_rtstruct, dicom=True),
+    Export("sr", "DICOM SR, with its SEG", ".zip", "application/zip", derived.write_sr, dicom=True),
+    Export("csv", "Measures (CSV)", ".csv", _CSV, derived.write_table),
+    Export("timers", "Annotation times (CSV)", ".csv", _CSV, _write_timers, empty=True, whole=True),
+    Export("session", "AnyPET session", ".anypet", "application/zip", _write_session, empty=True, whole=True),
+):
+    register_export(_export)

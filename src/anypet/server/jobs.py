@@ -84,6 +84,12 @@ class Jobs:
             del self._jobs[key]
         return job
 
+    def cancel(self, session: str) -> None:
+        """Cancels the jobs on a session."""
+        for job in list(self._jobs.values()):
+            if job.session == session:
+                job.cancel()
+
     def get(self, key: str, owner: str) -> Job:
         """A job of this owner.
 

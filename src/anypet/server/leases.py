@@ -66,6 +66,7 @@ class Leases:
         self.most, self.idle_s, self.liveness_s = most, idle_s, liveness_s
         self._now = now
         self._leases: dict[str, Lease] = {}
+        self._lost: list[Lease] = []
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -125,4 +126,11 @@ class Leases:
         with self._lock:
             for lease in list(self._leases.values()):
                 if now - lease.seen > self.liveness_s or now - lease.active > self.idle_s:
-                    del self._leases[lease.token]
+                    self._lost.append(self._leases.pop(lease.token))
+
+    def lost(self) -> list[Lease]:
+        """The leases that were taken back since the last call."""
+        self.sweep()
+        with self._lock:
+            lost, self._lost = self._lost, []
+            return lost

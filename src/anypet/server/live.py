@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from anypet.objects import Patch, Prediction, SegmentedObject
 from anypet.server.boxes import changed_box, encode_mask
 from anypet.server.journal import Journal
-from anypet.server.scans import Scan
+from anypet.server.scans import NotFoundError, Scan
 from anypet.server.timers import Timers
 from anypet.session import Session
 
@@ -59,7 +60,8 @@ class Picture:
 class Live:
     """A session in memory.
 
-    All its methods but `picture` are for the thread of its worker.
+    `picture` and what reads it (`items`, `told`, `tell`, `table`, `suv_peak`) are for every thread, the rest
+    is for the thread of its worker.
 
     Args:
         id, owner, name: of the session.
@@ -85,6 +87,7 @@ class Live:
         self.looks: dict[str, Json] = dict(extra.get("looks", {}))
         self.used = time.monotonic()
         self.picture = Picture()
+        self._peaks: WeakKeyDictionary[Prediction, float] = WeakKeyDictionary()
         self._revision = int(extra.get("revision", 0))
         self._show(list(session.objects))
 
@@ -138,6 +141,47 @@ class Live:
         """Sets an object's colour or whether it is hidden."""
         self.session.select(name)
         self.looks.setdefault(name, {}).update(values)
+
+    # -- for readers -----------------------------------------------------------------------------------------
+
+    def items(self, names: Sequence[str] = ()) -> list[SegmentedObject]:
+        """Objects as they were after the last step, without their history.
+
+        Args:
+            names: which; none means all.
+
+        Raises:
+            NotFoundError: there is no such object.
+        """
+        objects = self.picture.objects
+        missing = [name for name in names if name not in objects]
+        if missing:
+            raise NotFoundError(f"there is no object {missing[0][:120]!r}")
+        return [SegmentedObject(name, self.scan.pet, [objects[name].step]) for name in names or objects]
+
+    def suv_peak(self, step: Prediction) -> float:
+        """SUVpeak of a step's mask, 1 mL sphere with its centre inside; NaN without a voxel.
+
+        It takes longer than a click should, so it is not among the measures of an answer, and is kept.
+        """
+        if step not in self._peaks:
+            from anypet.quantify.peak import PeakFinder
+
+            found = step.mask.values.any()
+            self._peaks[step] = PeakFinder(self.scan.pet).find(step.mask).value if found else math.nan
+        return self._peaks[step]
+
+    def table(self) -> list[Json]:
+        """The measures of every object that has a voxel, SUVpeak among them."""
+        shown = [one for one in self.picture.objects.values() if one.measures["voxels"]]
+        return [
+            {
+                "name": one.name,
+                "revision": one.revision,
+                "measures": {**one.measures, "suv_peak": self.suv_peak(one.step)},
+            }
+            for one in shown
+        ]
 
     # -- for JSON --------------------------------------------------------------------------------------------
 

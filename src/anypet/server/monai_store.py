@@ -158,7 +158,7 @@ class Datastore:
         """Deletes a session with its image and what was clicked on it."""
         for card in self.engine.store.cards(owner):
             if card.scan == entry.id:
-                self.engine.store.delete(card.id, owner)
+                self.engine.delete(card.id, owner)
         self.library.remove(entry.id, owner)
 
     def sweep(self, owners: set[str]) -> None:

@@ -317,7 +317,7 @@ def drop_unused(engine: Engine, lease: Lease) -> None:
         return
     live = engine.store.get(lease.session, lease.owner)
     if live is not None and all(shown.steps == 1 for shown in live.picture.objects.values()):
-        engine.store.delete(lease.session, lease.owner)
+        engine.delete(lease.session, lease.owner)
         if all(card.scan != live.scan.entry.id for card in engine.store.cards(lease.owner)):
             engine.library.remove(live.scan.entry.id, lease.owner)
     lease.session = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -12,11 +13,12 @@ from urllib.parse import quote
 from fastapi import APIRouter, Body, Query, Request
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
+from starlette.concurrency import run_in_threadpool
 
 from anypet.objects import Patch
 from anypet.server.boxes import encode_levels, encode_mask
 from anypet.server.engine import Engine
-from anypet.server.exports import export, exports_for
+from anypet.server.exports import export, export_of, exports_for
 from anypet.server.live import Live, Shown
 from anypet.server.rest_scans import owner_of
 from anypet.server.scans import NotFoundError
@@ -74,6 +76,12 @@ def results_router(engine: Engine) -> APIRouter:
 
         return await engine.call(session_id, owner_of(request), work)
 
+    @router.get("/table")
+    async def table(request: Request, session_id: str) -> list[Json]:
+        """The measures of every object that is not empty, with SUVpeak, which takes longer than a click."""
+        live = await engine.live(session_id, owner_of(request))
+        return await run_in_threadpool(live.table)
+
     @router.get("/exports")
     async def exports(request: Request, session_id: str) -> list[Json]:
         """The kinds of file that this session can be saved as."""
@@ -88,16 +96,21 @@ def results_router(engine: Engine) -> APIRouter:
         object: Annotated[list[str] | None, Query()] = None,  # noqa: A002
     ) -> FileResponse:
         """The session as a file, with all objects or those that are named."""
+        owner = owner_of(request)
+        live = await engine.live(session_id, owner)
+        how = export_of(live, kind)
         folder = Path(tempfile.mkdtemp(prefix="anypet-export-"))
         done = BackgroundTask(discard, folder)
         try:
-            path, how = await engine.call(
-                session_id, owner_of(request), lambda live: export(live, kind, object or (), folder)
-            )
+            if how.whole:
+                work = partial(export, how=how, names=object or (), folder=folder)
+                path = await engine.call(session_id, owner, work)
+            else:
+                path = await run_in_threadpool(export, live, how, object or (), folder)
         except BaseException:
             discard(folder)
             raise
-        name = engine.store.card(session_id, owner_of(request)).name
+        name = live.name
         title, plain = quote(f"{Path(name).name}{how.suffix}"), f"{how.kind}{how.suffix}"
         head = {"Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{title}"}
         return FileResponse(path, media_type=how.media_type, headers=head, background=done)

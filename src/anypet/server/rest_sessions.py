@@ -117,7 +117,7 @@ def sessions_router(engine: Engine) -> APIRouter:
     @router.delete("/{session_id}")
     async def delete(request: Request, session_id: str) -> Json:
         """Deletes a session with its history."""
-        await run_in_threadpool(engine.store.delete, session_id, owner_of(request))
+        await run_in_threadpool(engine.delete, session_id, owner_of(request))
         return {"removed": session_id}
 
     # -- prompts

@@ -79,6 +79,7 @@ class Scan:
         ct: HU on the grid of the PET, or None.
         sha256: of the PET's voxels.
         folder: with pet.npy, ct.npy and what is made of them.
+        reading: how it was read.
     """
 
     entry: Entry
@@ -86,6 +87,12 @@ class Scan:
     ct: Volume | None
     sha256: str
     folder: Path
+    reading: Reading = Reading()
+
+    @property
+    def is_dicom(self) -> bool:
+        """Whether DICOM objects can refer to it: it was read from DICOM files that are still there."""
+        return self.pet.meta.get("format") == "DICOM" and self.entry.path is not None
 
     def nifti(self, image: str) -> Path:
         """The PET ("pet") or CT ("ct") as a NIfTI file, written at the first call.
@@ -120,7 +127,7 @@ class ScanLibrary:
         self.folder = folder
         self.limits = limits or Limits()
         self.unit = unit
-        self._open: OrderedDict[str, tuple[Reading, Scan]] = OrderedDict()
+        self._open: OrderedDict[str, Scan] = OrderedDict()
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
         self._listed: tuple[float, list[Found]] = (-LISTING_S, [])
@@ -189,15 +196,15 @@ class ScanLibrary:
             kept = self._open.get(key)
             if kept is None:
                 kept = self._mapped(entry)
-            if kept is None or (reading is not None and reading != kept[0]) or self._changed(entry, kept[1]):
-                kept = self._read(entry, reading or (kept[0] if kept else Reading()))
+            if kept is None or (reading is not None and reading != kept.reading) or self._changed(kept):
+                kept = self._read(entry, reading or (kept.reading if kept else Reading()))
             self._hold(key, kept)
-            return kept[1]
+            return kept
 
-    def _hold(self, key: str, kept: tuple[Reading, Scan]) -> None:
+    def _hold(self, key: str, scan: Scan) -> None:
         """Mapped files take no memory, but file handles."""
         with self._guard:
-            self._open[key] = kept
+            self._open[key] = scan
             self._open.move_to_end(key)
             while len(self._open) > MAPPED:
                 self._open.popitem(last=False)
@@ -214,14 +221,11 @@ class ScanLibrary:
         """Whether the scan has been read."""
         return (self.root / key / "scan.json").is_file()
 
-    def _changed(self, entry: Entry, scan: Scan) -> bool:
-        return (
-            entry.kind == "folder"
-            and entry.path is not None
-            and (scan.pet.meta["signature"] != signature(entry.path))
-        )
+    def _changed(self, scan: Scan) -> bool:
+        path = scan.entry.path if scan.entry.kind == "folder" else None
+        return path is not None and scan.pet.meta["signature"] != signature(path)
 
-    def _read(self, entry: Entry, reading: Reading) -> tuple[Reading, Scan]:
+    def _read(self, entry: Entry, reading: Reading) -> Scan:
         if entry.path is None:
             raise NotFoundError(f"scan {entry.name!r} is not there any more")
         ct = entry.ct if reading.ct is None else Path(reading.ct)
@@ -231,7 +235,7 @@ class ScanLibrary:
         except ReadError as error:
             raise type(error)(_without_paths(str(error), entry)) from error
         pet = study.pet.with_array(study.pet.array, signature=signature(entry.path))
-        return reading, self._keep(entry, pet, study.ct, reading)
+        return self._keep(entry, pet, study.ct, reading)
 
     def _keep(self, entry: Entry, pet: Volume, ct: Volume | None, reading: Reading) -> Scan:
         """Stores the voxels as plain arrays; scan.json is written last and says that all of it is there."""
@@ -251,9 +255,9 @@ class ScanLibrary:
         mapped = self._mapped(entry)
         if mapped is None:
             raise ReadError(f"{entry.name}: what was stored cannot be read again; is the disk full?")
-        return mapped[1]
+        return mapped
 
-    def _mapped(self, entry: Entry) -> tuple[Reading, Scan] | None:
+    def _mapped(self, entry: Entry) -> Scan | None:
         """A scan that was opened before, from what was stored then; None without that."""
         folder = self.root / entry.id
         try:
@@ -261,8 +265,8 @@ class ScanLibrary:
             volumes = {
                 name: _mapped_volume(folder, name, told[name]) for name in ("pet", "ct") if name in told
             }
-            scan = Scan(entry, volumes["pet"], volumes.get("ct"), str(told["sha256"]), folder)
-            return Reading(**told["reading"]), scan
+            reading = Reading(**told["reading"])
+            return Scan(entry, volumes["pet"], volumes.get("ct"), str(told["sha256"]), folder, reading)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -312,7 +316,7 @@ class ScanLibrary:
         scan = self._keep(entry, pet.with_array(pet.array.astype(np.float32, copy=False)), ct, Reading())
         told = {"name": entry.name, "kind": "array", "owner": owner, "path": None}
         write_whole(self.root / key / "entry.json", json.dumps(told))
-        self._hold(key, (Reading(), scan))
+        self._hold(key, scan)
         return scan
 
     def remove(self, key: str, owner: str) -> None:

@@ -30,6 +30,7 @@ COOKIE = "anypet"
 SHORTEST_TOKEN = 16
 _TOKEN = re.compile(rf"[A-Za-z0-9._~-]{{{SHORTEST_TOKEN},}}")
 JSON_BYTES = 4 * 2**20
+DROPPED = 16 * 2**20  # bytes of too long a request that are still read, so that its client hears the answer
 OPEN = {("GET", "/healthz"), ("HEAD", "/healthz"), ("GET", "/auth/"), ("POST", "/auth/token")}
 _HEADERS = {
     b"x-content-type-options": b"nosniff",
@@ -172,10 +173,12 @@ class Guard:
             declared = int(headers.get("content-length", "0"))
         except ValueError:
             declared = -1
-        if not 0 <= declared <= most:
-            await _answer(
-                send, 413 if declared > 0 else 400, f"at most {most / 2**20:.0f} MiB can be sent here"
-            )
+        if declared < 0:
+            await _answer(send, 400, "the request's length is no number")
+            return
+        if declared > most:
+            await _drop(receive)
+            await _answer(send, 413, f"at most {most / 2**20:.0f} MiB can be sent here")
             return
         counted = _Counted(receive, send, most)
         await self.app(scope, counted.receive, counted.send)
@@ -241,17 +244,33 @@ class _Counted:
         self._receive, self._send, self._left = receive, send, most
 
     async def receive(self) -> Message:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
         if self._left < 0:
             return {"type": "http.disconnect"}
-        return message
+        message = await self._receive()
+        self._left -= len(message.get("body", b""))
+        if self._left >= 0:
+            return message
+        if message.get("more_body"):
+            await _drop(self._receive)
+        return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
         if self._left < 0 and message["type"] == "http.response.start":
             headers = [*message.get("headers", []), (b"connection", b"close")]
             message = {**message, "status": 413, "headers": headers}
         await self._send(message)
+
+
+async def _drop(receive: Receive) -> None:
+    """Reads and forgets the rest of a request, within bounds: one closed unread resets the connection, and
+    its client never sees why.
+    """
+    left = DROPPED
+    while left > 0:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if not message.get("more_body"):
+            return
 
 
 def _preflight(headers: Mapping[str, str]) -> dict[bytes, bytes]:

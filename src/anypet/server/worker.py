@@ -102,7 +102,8 @@ class Worker:
             self._queues.clear()
             self._wake.notify()
         for job in jobs:
-            job.future.set_exception(BusyError("the server is stopping; what was answered is saved"))
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(BusyError("the server is stopping; what was answered is saved"))
         self._thread.join(timeout_s)
 
     @property
