@@ -129,7 +129,8 @@ export class Actions {
   cancel() {
     const { desk } = this;
     if (desk.draft) desk.draft = null;
-    else desk.suggestion = null;
+    else if (desk.suggestion) desk.suggestion = null;
+    else $("notes").lastElementChild?.remove();
     desk.redraw("marks");
   }
 

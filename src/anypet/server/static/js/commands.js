@@ -9,7 +9,7 @@ export const COMMANDS = {
     reject: ["Reject", "Shift+Enter", "x"],
     undo: ["Undo", "Mod+z", "u"],
     redo: ["Redo", "Mod+Shift+z", "Mod+y", "Shift+u"],
-    cancel: ["Give up what is being drawn", "Escape"],
+    cancel: ["Give up, close a message", "Escape"],
   },
   Tools: {
     point: ["Click", "p"],
