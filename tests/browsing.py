@@ -131,13 +131,13 @@ class Reader:
             " : anypet.viewer.toPixel(anypet.viewer.panes.find((one) => one.kind === pane), ras);"
             " const b = document.getElementById('views').getBoundingClientRect();"
             " return [q[0] + b.x, q[1] + b.y] }",
-            pane, list(voxel),
+            pane, [float(n) for n in voxel],
         )  # fmt: skip
         return x, y
 
     def go_to(self, voxel: Sequence[float]) -> None:
         """Moves the crosshair."""
-        self.run("([voxel]) => anypet.goTo(anypet.grid.toRas(voxel))", list(voxel))
+        self.run("([voxel]) => anypet.goTo(anypet.grid.toRas(voxel))", [float(n) for n in voxel])
         self.settle()
 
     def measure(self, name: str, key: str) -> float | None:

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { help } from "./commands.js";
 import { $, ask, complain, menu, save, tell } from "./notes.js";
+import { archive, store } from "./pacs.js";
 
 const JUMP_MM = 20;
 const FLAT_MM = 15; // half the depth of a box that was drawn in one plane, at most
@@ -276,7 +277,10 @@ export class Actions {
   async export() {
     const { desk } = this;
     const kinds = await api.get(`${desk.work.path}/exports`);
-    menu($("export"), kinds.map(({ kind, title, suffix }) => ({ title, note: suffix, run: () => this.download(kind, title) })));
+    const files = kinds.map(({ kind, title, suffix }) => ({ title, note: suffix, run: () => this.download(kind, title) }));
+    const name = kinds.some(({ kind }) => kind === "seg") && (await archive());
+    const shelf = { title: `Store in ${name}`, note: "SEG, RTSTRUCT, SR", run: () => store(desk.work, desk.busy, name).catch(complain) };
+    menu($("export"), name ? [...files, shelf] : files);
   }
 
   async download(kind, title) {

@@ -172,7 +172,8 @@ export class Desk {
     const parts = [`<span>SUV <b data-suv>${value}</b></span>`];
     if (this.ct) parts.push(`<span>HU <b>${at < 0 ? "–" : this.ct[at].toFixed(0)}</b></span>`);
     parts.push(`<span>${sides.join("  ")} mm</span>`, `<span>voxel <span data-voxel>${voxel}</span></span>`);
-    if (this.work.latency) parts.push(`<span title="From the last click to its mask">${(this.work.latency / 1000).toFixed(2)} s</span>`);
+    const { all, server } = this.work.latency ?? {};
+    if (all) parts.push(`<span title="The last step; ${server.toFixed(2)} s of it on the server">${all.toFixed(2)} s</span>`);
     parts.push(`<span class="hint">${this.hint()}</span>`);
     $("readout").innerHTML = parts.join("");
   }

@@ -74,12 +74,12 @@ function plane({ size, spacing }) {
 /** The front first, then angles between those that are there. */
 function* spread(angles) {
   const seen = new Set();
-  for (let step = angles; step >= 1; step /= 2)
-    for (let n = 0; n < angles; n += step) {
-      const whole = Math.round(n) % angles;
-      if (!seen.has(whole)) yield whole;
-      seen.add(whole);
-    }
+  for (let step = angles; step >= 1; step = step > 1 ? Math.floor(step / 2) : 0)
+    for (let n = 0; n < angles; n += step)
+      if (!seen.has(n)) {
+        seen.add(n);
+        yield n;
+      }
 }
 
 /** u runs to the right of the picture: at angle 0 to the patient's left; rays run from the front to the back. */

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { $, ask, bar, complain, make } from "./notes.js";
+import { Search } from "./pacs.js";
 
 const FOLDER_LIMIT = 20_000;
 
@@ -14,9 +15,11 @@ export class Start {
     $("files").onchange = (event) => this.send(event.target);
     $("folder").onchange = (event) => this.send(event.target);
     this.drops($("drop"));
+    this.archive = new Search(this);
   }
 
   async show() {
+    this.archive.show();
     const [scans, sessions] = await Promise.all([api.get("/api/scans"), api.get("/api/sessions")]);
     $("scans-title").hidden = !scans.length;
     $("scans").replaceChildren(...scans.map((scan) => this.row(scan, sessions.some((one) => one.scan === scan.id))));

@@ -122,7 +122,7 @@ export class Work extends EventTarget {
       const began = performance.now();
       const told = await api.post(`${this.path}/${kind}`, body);
       await this.follow(told);
-      this.latency = performance.now() - began;
+      this.latency = { all: (performance.now() - began) / 1000, server: told.seconds };
     });
   }
 
