@@ -38,6 +38,7 @@ class Policy:
         max_windows: windows of one part of an object, at most.
         cache_bytes: memory for embeddings.
         floor: probabilities below are stored as 0.
+        anatomy: whether the first look at a click asks the organ head, for models that go with one.
     """
 
     coarse_mm: float = 6.5
@@ -47,6 +48,7 @@ class Policy:
     max_windows: int = 24
     cache_bytes: int = 512 * 2**20
     floor: float = 0.02
+    anatomy: bool = True
 
 
 def inside(index: FloatArray, shape: Sequence[int], rim: float = 0.0) -> bool:
@@ -94,11 +96,11 @@ class Planner:
         """Coarse, then as close as the object allows; a model of one spacing looks once."""
         p, policy = self.p, self.policy
         spacing = float(np.clip(policy.coarse_mm, p.finest, p.coarsest))
-        group = self._single(Group(point, spacing, suv, point), [])
         if p.finest >= p.coarsest:
-            return self._grow(group)
+            return self._grow(self._single(Group(point, spacing, suv, point), []))
+        group = p.first_look(point, suv) or self._single(Group(point, spacing, suv, point), [])
         canvas, part = self._part(group)
-        if spacing < p.coarsest and cv.open_cells(canvas, group, part, self.volume):
+        if group.spacing < p.coarsest and cv.open_cells(canvas, group, part, self.volume):
             low, high = self._extent(canvas, part, point)
             centre = self._centre(low, high, point, p.coarsest)
             group = self._single(replace(group, centre_mm=centre, spacing=p.coarsest, tiles=()), [canvas])

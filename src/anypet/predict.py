@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from anypet import canvas as cv
+from anypet.anatomy import Anatomy
 from anypet.compose import compose
 from anypet.locate import box_corners_mm
 from anypet.models.base import Anchor, Embedding, PromptableModel
@@ -68,6 +69,7 @@ class Predictor:
         self.finest = float(np.clip(volume.spacing.min(), low, high))
         self.coarsest = float(high)
         self.shape = model.spec.window
+        self._anatomy: Anatomy | None = None
 
     @torch.inference_mode()
     def predict(
@@ -105,6 +107,17 @@ class Predictor:
             self.volume, canvases, prompts, prior, self.policy.floor, clip, spec.temperature
         )
         return Prediction(prompts, prior, mask, probability, groups)
+
+    def first_look(self, point: Triple, suv: float) -> Group | None:
+        """The organ at a click as the organ head sees it; None where there is none, or no such head."""
+        name = self.model.spec.anatomy
+        if name is None or not self.policy.anatomy:
+            return None
+        if self._anatomy is None:
+            from anypet.lesions.network import load_net
+
+            self._anatomy = Anatomy(self.volume, load_net(name).to(self._device()))
+        return self._anatomy.look(point, suv, self.shape[0])
 
     def decode(self, group: Group, tile: Tile, prompts: Prompts, previous: torch.Tensor | None) -> Tile:
         """One window with all the prompts inside of it -> the tile with new logits."""

@@ -74,6 +74,11 @@ class WholeBody:
             if item.voxels:
                 item.push(Prediction())
 
+    def found(self) -> dict[str, BoolArray]:
+        """Name and mask of each lesion's object that is not empty."""
+        items = {name: self.session.objects[name] for name in self._names if name in self.session.objects}
+        return {name: item.mask for name, item in items.items() if item.voxels}
+
     def click(self, voxel: tuple[int, int, int], tumour: bool) -> LesionResult:
         """One more click on the whole: only its surroundings are looked at again; objects follow."""
         self.result = self.finder.click(voxel, tumour)
@@ -147,9 +152,8 @@ def add_text(session: Session, whole: WholeBody, text: str) -> dict[str, BoolArr
     names = understand(text, whole.finder.config.organs)
     for name in names:
         if name == LESIONS:
-            before = set(session.objects)
             whole.lesions()
-            found |= {n: session.objects[n].mask for n in session.objects if n not in before}
+            found |= whole.found()
             continue
         mask = whole.organ(name)
         depth = inside_distance(mask, session.scan.spacing)

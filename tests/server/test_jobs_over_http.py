@@ -147,6 +147,19 @@ def test_a_search_can_be_cancelled(served: Served, net: SlowNet) -> None:
     assert client.post(f"{path}/point", json=point).json()["objects"][0]["measures"]["voxels"] > 0
 
 
+def test_deleting_a_session_ends_its_search(served: Served, net: SlowNet) -> None:
+    client = served.client()
+    path = served.session(client)
+    net.allow(0)
+    job = client.post(f"{path}/lesions", json={"mirror": 0}).json()
+    assert net.running.wait(20)
+    threading.Timer(0.5, net.allow, [1000]).start()
+    client.request("DELETE", path).raise_for_status()
+    assert finished(client, job)["state"] == "cancelled"
+    assert client.get(path).status_code == 404
+    assert list((served.engine.settings.state / "sessions").iterdir()) == []
+
+
 def test_stopping_ends_a_search(tmp_path: Path) -> None:
     net = SlowNet()
     (tmp_path / "scans").mkdir()

@@ -29,6 +29,7 @@ from anypet.server.client_images import check_plausible, volume_of
 from anypet.server.drawn import box_prompts, spread
 from anypet.server.leases import ExpiredError, FullError, Leases
 from anypet.server.nnia import pack, unpack
+from anypet.server.nninteractive import drop_unused
 from anypet.server.uploads import TooLargeError
 from anypet.session import Session
 from fakes import FakeModel, ball_scan, dice
@@ -170,6 +171,17 @@ def test_a_mask_to_begin_with(remote: Remote) -> None:
     assert np.array_equal(held(remote), own.mask)
 
 
+def test_an_empty_mask_begins_anew(remote: Remote) -> None:
+    remote.add_point_interaction(MIDDLE, True)
+    remote.add_initial_seg_interaction(np.zeros(IMAGE.shape[1:], np.uint8), run_prediction=True)
+    assert not held(remote).any()
+    own = local()
+    remote.add_point_interaction(BESIDE, True)
+    assert np.array_equal(held(remote), own.add_point(BESIDE))
+    with pytest.raises(httpx.HTTPStatusError, match="400"):
+        remote.add_initial_seg_interaction(np.zeros((3, 3, 3), np.uint8)[:, :, :0])
+
+
 def test_prompts_that_want_no_prediction_wait_for_it(remote: Remote) -> None:
     assert remote._predict() is None  # nothing waits
     assert remote.add_point_interaction(MIDDLE, True, run_prediction=False) is None
@@ -256,6 +268,26 @@ def test_a_lease_expires_and_the_work_stays(tmp_path: Path) -> None:
             one.heartbeat()
         assert len(served.app.state.leases) == 0
         assert len(served.client().get("/api/sessions").json()) == 1
+
+
+def test_an_image_that_nobody_clicked_on_goes_with_its_lease(tmp_path: Path) -> None:
+    with (
+        Served(settings(tmp_path)) as served,
+        Remote(served.url, TOKEN) as used,
+        Remote(served.url, TOKEN) as one,
+    ):
+        used.set_image(IMAGE, {"spacing": SPACING})
+        used.set_target_buffer(np.zeros(IMAGE.shape[1:], np.uint8))
+        used.add_point_interaction(MIDDLE, True)
+        one.set_image(IMAGE * 0.5, {"spacing": SPACING})
+        leases = served.app.state.leases
+        assert (len(served.client().get("/api/sessions").json()), leases.lost()) == (2, [])
+        leases._now = lambda clock=leases._now: clock() + 1000.0
+        for lease in leases.lost():
+            drop_unused(served.engine, lease)
+        assert leases.lost() == []
+        assert len(served.client().get("/api/sessions").json()) == 1
+        assert len(served.client().get("/api/scans").json()) == 1
 
 
 def test_clocks_of_leases() -> None:

@@ -76,8 +76,7 @@ def test_idle_sessions_leave_memory_and_come_back(tmp_path: Path) -> None:
         for n, path in enumerate(paths):
             click(client, path, [24, 20, 28 + n])
             masks.append(mask(client, path))
-        served.engine.sweep()
-        for worker in served.engine.workers:
+        for worker in served.engine.workers:  # one too many lets an old one go, without the sweep
             worker.submit("wait", lambda: None).result(10)
         assert store.loaded == 2
         assert store.count == 5
@@ -189,8 +188,9 @@ def start(tmp_path: Path, folder: Path, port: int) -> tuple[subprocess.Popen[str
         paths=paths, place=str(tmp_path), folder=str(folder), port=port, slow=slow
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {TOKEN}"})
-    until = time.monotonic() + 60
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60)
+    until = time.monotonic() + 240
     while True:
         try:
             client.get("/healthz")
@@ -219,7 +219,7 @@ def test_kill_9_in_the_middle_of_a_click_loses_no_earlier_click(tmp_path: Path) 
         assert process.stdout is not None
         assert "in the middle" in process.stdout.readline()
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
     finally:
         process.kill()
         client.close()
@@ -236,5 +236,5 @@ def test_kill_9_in_the_middle_of_a_click_loses_no_earlier_click(tmp_path: Path) 
         assert np.array_equal(mask(client, path), own.add_point([22, 20, 30]))
     finally:
         process.terminate()
-        assert process.wait(20) is not None
+        assert process.wait(60) is not None
         client.close()

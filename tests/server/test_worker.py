@@ -132,7 +132,8 @@ def test_a_job_that_was_given_up_is_not_run(worker: Worker) -> None:
 def test_stopping_ends_the_job_in_hand_and_refuses_the_rest() -> None:
     worker = Worker()
     gate = blocked(worker)
-    waiting = worker.submit("a", lambda: None)
+    waiting, given_up = worker.submit("a", lambda: None), worker.submit("b", lambda: None)
+    assert given_up.cancel()
     stopper = threading.Thread(target=worker.stop)
     stopper.start()
     with pytest.raises(BusyError, match="stopping"):

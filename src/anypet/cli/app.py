@@ -29,6 +29,8 @@ COMMANDS = (
     "demo",
     "data",
     "serve",
+    "pull",
+    "push",
     "lesions",
     "autopet",
     "network",

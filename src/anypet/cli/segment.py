@@ -39,6 +39,11 @@ def segment(
         str | None, typer.Option(help="i0,j0,k0,i1,j1,k1: corners of a box around the object.")
     ] = None,
     mask: Annotated[Path | None, typer.Option(help="A mask to refine, on the scan's grid.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help='Words in place of prompts: "left kidney", "liver and spleen", "all lesions".'),
+    ] = None,
+    ct: Annotated[Path | None, typer.Option(help="CT of the same patient, which helps --text.")] = None,
     space: Annotated[str, typer.Option(help="Points and box are in 'voxel' (from 0) or RAS 'mm'.")] = "voxel",
     unit: Annotated[
         str | None, typer.Option(help="SUVbw, where the file does not say that it holds SUV.")
@@ -54,18 +59,30 @@ def segment(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Segment one object of a PET from points, a box or an earlier mask.
+    """Segment one object of a PET from points, a box or an earlier mask; or what words name.
 
     The box and the mask are given to the model first, then the points one after another, positive ones first:
-    each corrects what came before, as clicks in a viewer do.
+    each corrects what came before, as clicks in a viewer do. Words may name several objects: the file then
+    holds one label for each.
     """
-    asked = _Asked.parse(point or [], negative or [], box, mask, space)
     _check_output(output)
     if png is not None:
         _check_picture(png)
-    from anypet.io import read, write
+    from anypet.io import read, read_study, write
     from anypet.session import Session
 
+    if text is not None:
+        if point or negative or box or mask:
+            raise PromptError("--text stands alone: give either words or points, box and mask")
+        from anypet.cli.segment_text import segment_text
+
+        study = read_study(scan, ct=ct, unit=unit, series=series)
+        session = Session(study.pet, model, weights, device)
+        segment_text(session, study.ct, text, output, png, as_json)
+        return
+    if ct is not None:
+        raise PromptError("--ct is for --text; points, box and mask need the PET alone")
+    asked = _Asked.parse(point or [], negative or [], box, mask, space)
     started = time.perf_counter()
     volume = read(scan, unit=unit, series=series)
     session = Session(volume, model, weights, device)

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from anypet.cli.pull import open_archive
 from anypet.errors import AnyPETError
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def serve(
         list[str] | None,
         typer.Option(help="cpu, cuda:0, ...; each gets a worker. By default a GPU if there is one."),
     ] = None,
+    pacs: Annotated[
+        str | None, typer.Option(envvar="ANYPET_PACS", help="DICOM archive to fetch from, and to store in.")
+    ] = None,
     max_upload: Annotated[float, typer.Option(min=0.001, help="GiB that one request may send.")] = 4.0,
     leases: Annotated[int, typer.Option(min=1, help="Clients of nnInteractive's protocol at a time.")] = 8,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM); then it is https.")] = None,
@@ -79,7 +83,7 @@ def serve(
         tokens_of(token or [secrets.token_urlsafe(24)]), folder=folder, unit=unit, model=model,
         weights=weights, hosts=(*(host_name or ()), *names_of(host)), origins=tuple(origin or ()),
         devices=tuple(device or [default_device()]), leases=leases, state=state or default_state(),
-        limits=Limits(request_bytes=int(max_upload * 2**30)),
+        limits=Limits(request_bytes=int(max_upload * 2**30)), archive=open_archive(pacs) if pacs else None,
     )  # fmt: skip
     listening = listen(host, port)
     app = create_app(settings)

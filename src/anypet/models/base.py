@@ -24,6 +24,8 @@ class ModelSpec:
         prompts: kinds of prompts that it takes, of {"point", "box", "mask"}.
         temperature: what its logits are divided by to give probabilities that mean what they say (masks do
             not depend on it); see `anypet.evaluation.calibration`.
+        anatomy: registry name of the lesion network whose organ head takes the first look at a click; None
+            where the model looks itself.
     """
 
     name: str
@@ -32,6 +34,7 @@ class ModelSpec:
     needs_anchor: bool
     prompts: frozenset[str]
     temperature: float = 1.0
+    anatomy: str | None = None
 
 
 @dataclass(frozen=True)

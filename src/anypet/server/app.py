@@ -21,6 +21,7 @@ from anypet.server.monai_store import Datastore
 from anypet.server.monailabel import monailabel_router
 from anypet.server.nninteractive import Leases, drop_unused, nninteractive_router
 from anypet.server.page import add_page
+from anypet.server.rest_pacs import pacs_router
 from anypet.server.rest_results import results_router
 from anypet.server.rest_scans import scans_router
 from anypet.server.rest_sessions import jobs_router, sessions_router
@@ -70,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
     )  # fmt: skip
     _say_errors(app)
     _add_own(app, engine)
-    for router in (scans_router, sessions_router, results_router, jobs_router):
+    for router in (scans_router, sessions_router, results_router, jobs_router, pacs_router):
         app.include_router(router(engine))
     app.include_router(nninteractive_router(engine, leases))
     app.include_router(monailabel_router(engine, access, datastore))

@@ -1,4 +1,7 @@
-"""What is made of a session's objects: DICOM SEG, RTSTRUCT and SR of the scan's series, and the table."""
+"""What is made of a session's objects: DICOM SEG, RTSTRUCT and SR of the scan's series, and the table.
+
+Objects without a voxel are left out.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ def dicom_objects(live: Live, items: Items, kinds: Iterable[str] = KINDS) -> dic
 
     Args:
         live: the session.
-        items: objects with at least one voxel.
+        items: the objects; at least one has a voxel.
         kinds: which of `KINDS`.
 
     Raises:
@@ -41,7 +44,7 @@ def dicom_objects(live: Live, items: Items, kinds: Iterable[str] = KINDS) -> dic
     from anypet.dicom.write_seg import segmentation
     from anypet.dicom.write_sr import measurements
 
-    kinds = set(kinds)
+    kinds, items = set(kinds), [item for item in items if item.voxels]
     source, regions = _drawn(live, items)
     made: dict[str, Dataset] = {}
     if kinds & {"seg", "sr"}:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -71,6 +73,7 @@ class Engine:
         self.workers = [
             Worker(f"anypet {device}", done=self.metrics.ran) for device in settings.devices or ("cpu",)
         ]
+        self._aside = ThreadPoolExecutor(2, "anypet aside")
         self._models: dict[int, PromptableModel] = {}
         self._nets: dict[int, Any] = {}
 
@@ -201,6 +204,22 @@ class Engine:
             raise
         return job
 
+    def begin_aside(self, owner: str, kind: str, work: Callable[[Progress], Any], session: str = "") -> Job:
+        """Queues long work that needs no model and changes no session -> the job, whose result is JSON.
+
+        Args:
+            work: takes a function to call with what is done and planned; a cancelled job ends there.
+        """
+        job = self.jobs.begin(owner, kind, session)
+
+        def progress(done: int, planned: int) -> None:
+            job.done, job.planned = done, planned
+            if job.cancelled or self.workers[0].stopping:
+                raise CancelledError("cancelled")
+
+        job.future = self._aside.submit(work, progress)
+        return job
+
     # -- life ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -221,7 +240,8 @@ class Engine:
     def sweep(self) -> None:
         """Lets go of sessions that are not in use."""
         for key in self.store.idle():
-            self.worker(key).submit(key, partial(self._let_go, key))
+            with contextlib.suppress(BusyError):  # then it is in use
+                self.worker(key).submit(key, partial(self._let_go, key))
 
     def _let_go(self, key: str) -> None:
         if key in self.store.idle():  # it may have been used while this waited
@@ -231,4 +251,5 @@ class Engine:
         """Ends the workers; what was answered is on disk."""
         for worker in self.workers:
             worker.stop()
+        self._aside.shutdown(cancel_futures=True)
         self._lock.release()

@@ -29,7 +29,7 @@ class Export:
         write: takes the session, the objects wanted as they were after the last step (at least one) and the
             path to write. Called on any thread, or on the session's own where `whole` is set.
         dicom: whether the scan must come from DICOM.
-        empty: whether there need be no mask; else `write` gets objects with at least one voxel.
+        empty: whether there need be no mask; else at least one object has a voxel.
         whole: whether it needs the session itself, with its history.
     """
 
@@ -83,10 +83,8 @@ def export(live: Live, how: Export, names: Sequence[str], folder: Path) -> Path:
         PromptError: every object wanted is empty.
     """
     items = live.items(names)
-    if not how.empty:
-        items = [item for item in items if item.voxels]
-        if not items:
-            raise PromptError("nothing is segmented yet: click on something first")
+    if not how.empty and not any(item.voxels for item in items):
+        raise PromptError("nothing is segmented yet: click on something first")
     path = folder / f"export{how.suffix}"
     how.write(live, items, path)
     return path

@@ -261,9 +261,14 @@ def nninteractive_router(engine: Engine, leases: Leases) -> APIRouter:
         array = await run_in_threadpool(unpack, await request.body(), most)
 
         def work(live: Live) -> bool:
-            patch = drawn_patch(array, {}, live.scan.pet.shape)
+            shape = live.scan.pet.shape
+            empty = array.shape == shape and not array.any()  # what a viewer sends for a new object
+            patch = Patch.empty(bool) if empty else drawn_patch(array, {}, shape)
             lease.pending = []
             lease.shown = patch  # the client has written it into its buffer itself
+            if empty:
+                live.session.reset()
+                return False
             refine = wanted(told, False)
             live.session.selected.push(Prediction(Prompts(), patch, patch))
             if refine:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -55,7 +55,7 @@ class Entry:
 
     Args:
         id, name: for machines and for people.
-        kind: "folder", "upload", or "array" where a program handed the voxels over.
+        kind: "folder", "upload", "pacs", or "array" where a program handed the voxels over.
         owner: whose it is; None: everybody's.
         path: where it is read from; None for an array.
         ct: the CT image beside it.
@@ -282,12 +282,21 @@ class ScanLibrary:
             TooLargeError, ReadError: see `anypet.server.uploads.receive`.
         """
         files = list(files)
-        title = shown(name or (files[0][0] if files else ""))
+        title = name or (files[0][0] if files else "")
+        return self.keep(lambda folder: receive(files, folder, self.limits), owner, title)
+
+    def keep(self, fill: Callable[[Path], Path], owner: str, name: str, kind: str = "upload") -> Entry:
+        """Keeps files for an owner.
+
+        Args:
+            fill: writes them into an empty folder, and returns what there is to read.
+            owner, name, kind: see `Entry`.
+        """
         part = Path(tempfile.mkdtemp(prefix=".u", suffix=".part", dir=self.root))
         try:
             (part / "files").mkdir()
-            path = receive(files, part / "files", self.limits).relative_to(part)
-            told = {"name": title, "kind": "upload", "owner": owner, "path": path.as_posix()}
+            path = fill(part / "files").relative_to(part)
+            told = {"name": shown(name), "kind": kind, "owner": owner, "path": path.as_posix()}
             (part / "entry.json").write_text(json.dumps(told))
             key = "u" + secrets.token_hex(8)
             part.rename(self.root / key)

@@ -11,6 +11,7 @@ from anypet.models.registry import home
 from anypet.server.uploads import Limits
 
 if TYPE_CHECKING:
+    from anypet.dicomweb import Archive
     from anypet.models.base import PromptableModel
 
 
@@ -36,6 +37,7 @@ class Settings:
         devices: "cpu", "cuda:0", ...; each has a worker and a copy of the model.
         lesions: arguments for `anypet.lesions.pipeline.prepare` (`nets`, `tracer`).
         limits: of uploads.
+        archive: the PACS that studies are fetched from and results are stored in.
         idle_s: seconds after which a session nobody uses is let go from memory.
         loaded: sessions in memory at most.
         session_bytes: memory for one session's embeddings.
@@ -57,6 +59,7 @@ class Settings:
     devices: Sequence[str] = ("cpu",)
     lesions: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    archive: Archive | None = None
     idle_s: float = 1800.0
     loaded: int = 16
     session_bytes: int = 128 * 2**20

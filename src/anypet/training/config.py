@@ -81,6 +81,8 @@ class LesionSettings(ScanSettings):
         ct_share: share of the patches that come with their CT.
         tracer_share: share of the patches that are told their tracer.
         clicks: most clicks of each kind on a scan; each patch draws how many between 0 and this.
+        silent_share: share of the patches of scans without any click: of 0 to 10 of either kind drawn alike
+            often only one in 121 would be.
         click_map: "gaussian", the paper's, or "distance".
         sigma_mm: of the Gaussians of tumour and of background clicks, or the range of the distances.
         organ_weight: of the organ head's loss beside the lesion head's.
@@ -95,6 +97,7 @@ class LesionSettings(ScanSettings):
     ct_share: float = pydantic.Field(0.5, ge=0, le=1)
     tracer_share: float = pydantic.Field(0.8, ge=0, le=1)
     clicks: int = pydantic.Field(10, ge=0)
+    silent_share: float = pydantic.Field(0.4, ge=0, le=1)
     click_map: Literal["gaussian", "distance"] = "gaussian"
     sigma_mm: tuple[float, float] = (8.0, 12.0)
     organ_weight: float = pydantic.Field(1.0, ge=0)

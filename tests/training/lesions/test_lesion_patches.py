@@ -72,10 +72,16 @@ def test_clicks_lie_on_what_they_say():
     assert kinds == {(a, b) for a in (True, False) for b in (True, False)}
 
 
-def test_no_clicks_means_an_empty_channel():
-    for patch in draw(LesionPatches([toy_scan()], settings(clicks=0)), 10):
+@pytest.mark.parametrize("how", [{"clicks": 0}, {"silent_share": 1.0}])
+def test_no_clicks_means_an_empty_channel(how):
+    for patch in draw(LesionPatches([toy_scan()], settings(**how)), 10):
         assert (patch.inputs[2] == 0).all()
         assert not patch.clicked
+
+
+def test_a_share_of_the_patches_shows_no_click_at_all():
+    patches = draw(LesionPatches([toy_scan()], settings(silent_share=0.5, lesion_share=1.0)), 60)
+    assert 0.4 < np.mean([not p.clicked for p in patches]) < 0.75
 
 
 @pytest.mark.parametrize(("kind", "direct"), [("gaussian", gaussian_map), ("distance", distance_map)])

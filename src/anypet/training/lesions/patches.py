@@ -87,7 +87,8 @@ class LesionPatches:
         if raw.ct is not None and rng.random() < self.settings.misalign_share:
             raw = replace(raw, ct=_misaligned(raw.ct, rng))
         pet = _rescanned(raw.pet, rng)
-        tumour, background = _clicks(raw, pet, spots, len(boxes), rng, self.settings.clicks)
+        most = 0 if rng.random() < self.settings.silent_share else self.settings.clicks
+        tumour, background = _clicks(raw, pet, spots, len(boxes), rng, most)
         with_ct = raw.ct is not None and rng.random() < self.settings.ct_share
         told = scan.tracer if rng.random() < self.settings.tracer_share else ""
         drawn = click_map(pet, tumour, background, self.settings)

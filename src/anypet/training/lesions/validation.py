@@ -29,8 +29,9 @@ class LesionLook:
     def __init__(
         self, scans: list[LesionScan], settings: LesionSettings, count: int = 32, seed: int = 0
     ) -> None:
-        fixed = settings.model_copy(update={"lesion_share": 1.0, "misalign_share": 0.0, "tracer_share": 1.0})
-        self.silent = _drawn(scans, fixed.model_copy(update={"clicks": 0}), count, seed)
+        told = {"lesion_share": 1.0, "misalign_share": 0.0, "tracer_share": 1.0, "silent_share": 0.0}
+        fixed = settings.model_copy(update=told)
+        self.silent = _drawn(scans, fixed.model_copy(update={"silent_share": 1.0}), count, seed)
         self.clicked = _drawn(scans, fixed, count, seed)
 
     @torch.no_grad()

@@ -1,0 +1,70 @@
+"""Which organ a click is on, by the organ head of the lesion network: a first look that knows anatomy.
+
+A click does not say where a liver ends at a heart of the same uptake; a network that has learned the organs
+by name does. So the first click of an object asks it first, in one tile around the click. Where it names an
+organ, its logits take the place of the promptable network's own coarse look, and that network goes on from
+there as from any mask so far. Lesions, and what is no organ, stay the promptable network's alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from anypet.lesions.inputs import channels
+from anypet.objects import Group, Tile, Triple
+from anypet.volume import Volume
+from anypet.windows import Window, cut
+
+if TYPE_CHECKING:
+    from anypet.lesions.network import TwoHeadedUNet
+
+# Bones and bowel are one class each, but no one object that a click means.
+ORGANS = (
+    "brain", "liver", "left kidney", "right kidney", "urinary bladder", "spleen", "heart", "left lung",
+    "right lung",
+)  # fmt: skip
+SIDE = 80  # voxels of the tile: 320 mm, so that a liver clicked off its middle is seen whole
+SURE = 0.6  # mean probability around the click above which an organ is believed
+
+
+class Anatomy:
+    """Organs around clicks of one scan.
+
+    Args:
+        volume: the scan, SUVbw.
+        net: the lesion network, with its organ head.
+    """
+
+    def __init__(self, volume: Volume, net: TwoHeadedUNet) -> None:
+        self.volume, self.net = volume, net
+        self._classes = [1 + net.config.organs.index(name) for name in ORGANS if name in net.config.organs]
+
+    @torch.inference_mode()
+    def look(self, mm: Triple, suv: float, cells: int) -> Group | None:
+        """The organ at a point, as a window's logits, or None where there is none for certain.
+
+        Args:
+            mm: RAS millimetres.
+            suv: SUVbw there.
+            cells: voxels along a side of the promptable model's windows, which the group's spacing is for.
+        """
+        spacing = self.net.config.spacing[0]
+        side = SIDE - SIDE % self.net.divisor
+        pet = cut(self.volume, Window(mm, spacing, (side, side, side)))[0, 0].numpy()
+        image = channels(pet, None, np.zeros_like(pet), "")[None]
+        device = next(self.net.parameters()).device
+        heads = self.net(image.to(device, memory_format=torch.channels_last_3d), organs=True)
+        organs = torch.log_softmax(heads.organs[0][0].float(), 0)
+        middle = slice(side // 2 - 1, side // 2 + 1)  # the point lies between these voxels
+        here = organs[:, middle, middle, middle].exp().mean((1, 2, 3))
+        lesion = torch.softmax(heads.lesion[0][0].float(), 0)[1, middle, middle, middle].mean()
+        best = int(here.argmax())
+        if best not in self._classes or here[best] < SURE or lesion > 1 - SURE:
+            return None
+        inside = organs[best]
+        outside = torch.log1p(-inside.exp().clamp(max=1 - 1e-6))
+        logits = (inside - outside).clamp(-12, 12).cpu().numpy().astype(np.float16)
+        return Group(mm, spacing * side / cells, suv, mm, (Tile((0, 0, 0), logits),))
