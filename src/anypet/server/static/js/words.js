@@ -13,9 +13,9 @@ const KNOWN = [
   [/several|series/, "Which series?", "The study holds more than one PET series."],
   [
     /lesion.*weights|weights.*lesion|network.*lesion|lesions?-|lesion network/i,
-    "Finding lesions is not set up here",
-    "The network that finds all lesions is not installed on this server. Segment lesions by clicking " +
-      "on them, or ask whoever runs the server to install its weights.",
+    "The whole-body network is not installed",
+    "Finding all lesions and segmenting by words need it. Click on lesions and organs instead, or ask " +
+      "whoever runs the server to install its weights.",
   ],
   [
     /weights/i,
