@@ -62,6 +62,9 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def reader(browser: Browser, served: Served) -> Iterator[Reader]:
+    client = served.client()
+    for session in client.get("/api/sessions").json():
+        client.delete(f"/api/sessions/{session['id']}")
     one = Reader(browser, served.url, TOKEN)
     yield one
     one.close()
@@ -140,13 +143,14 @@ def orange(pixels: np.ndarray) -> int:
 def files_hold_what_is_shown(reader: Reader, pet: anypet.Volume, folder: Path) -> np.ndarray:
     """Every kind of file is saved and read again; all masks are the same voxels."""
     kinds = {}
+    items = reader.page.locator("#menu [role=menuitem]")
     reader.page.locator("#export").click()
-    titles = reader.page.locator("#menu [role=menuitem] span").all_inner_texts()
+    items.first.wait_for()
+    titles = items.locator("span").all_inner_texts()
     reader.press("Escape")
     for title in titles:
         reader.page.locator("#export").click()
-        item = reader.page.locator("#menu [role=menuitem]", has_text=title)
-        kinds[title] = reader.download(item.click, folder)
+        kinds[title] = reader.download(items.filter(has_text=title).first.click, folder)
     label = next(path for title, path in kinds.items() if title.startswith("NIfTI"))
     mask = anypet.read_labels(label).array == 1
     for title, path in kinds.items():

@@ -68,7 +68,7 @@ export class Actions {
       less: () => looks.set({ fusion: Math.max(0, looks.fusion - 0.1) }),
       turnleft: () => mip.turn(-1),
       turnright: () => mip.turn(1),
-      play: () => ((mip.turning ? mip.stop() : mip.start()), desk.corners.update()),
+      play: () => (mip.turning ? mip.stop() : mip.start(), desk.corners.update()),
       smooth: () => looks.set({ smooth: !looks.smooth }),
       suggest: () => this.suggest(),
       uncertainty: () => this.uncertainty(),
@@ -124,7 +124,12 @@ export class Actions {
     const { desk } = this;
     desk.draft = null;
     desk.startClock(desk.work.selected);
-    return desk.act(desk.work.scribble(line.map((ras) => desk.grid.toMm(desk.grid.clamp(ras))), positive));
+    return desk.act(
+      desk.work.scribble(
+        line.map((ras) => desk.grid.toMm(desk.grid.clamp(ras))),
+        positive,
+      ),
+    );
   }
 
   cancel() {
@@ -216,7 +221,8 @@ export class Actions {
           const value = desk.pet[origin + x * steps[0] + y * steps[1] + z * steps[2]];
           if (value <= best.value) continue;
           const ras = [x, y, z];
-          if (!this.seen.some((old) => old.every((r, a) => Math.abs(r - ras[a]) < near[a]))) best = { ras, value };
+          if (!this.seen.some((old) => old.every((r, a) => Math.abs(r - ras[a]) < near[a])))
+            best = { ras, value };
         }
     if (best.value < 1) return (this.seen = []);
     this.seen.push(best.ras);
@@ -241,7 +247,10 @@ export class Actions {
     desk.suggestion = found;
     if (!found) return tell("No click to suggest", "Click on the object first.");
     desk.goTo(desk.grid.fromMm(found.mm));
-    tell(found.positive ? "Suggested: add here" : "Suggested: reject here", `At the crosshair. Press ${found.positive ? "Enter to add" : "X to reject"}, or click elsewhere.`);
+    tell(
+      found.positive ? "Suggested: add here" : "Suggested: reject here",
+      `At the crosshair. Press ${found.positive ? "Enter to add" : "X to reject"}, or click elsewhere.`,
+    );
   }
 
   async uncertainty() {
@@ -256,7 +265,10 @@ export class Actions {
     const { desk } = this;
     const found = await desk.work.job("Finding lesions", "lesions", {});
     desk.followPeaks();
-    tell(`${found.lesions} ${found.lesions === 1 ? "lesion" : "lesions"} found`, found.notes?.join(" ") ?? "");
+    tell(
+      `${found.lesions} ${found.lesions === 1 ? "lesion" : "lesions"} found`,
+      found.notes?.join(" ") ?? "",
+    );
   }
 
   async words(text) {
@@ -277,9 +289,17 @@ export class Actions {
   async export() {
     const { desk } = this;
     const kinds = await api.get(`${desk.work.path}/exports`);
-    const files = kinds.map(({ kind, title, suffix }) => ({ title, note: suffix, run: () => this.download(kind, title) }));
+    const files = kinds.map(({ kind, title, suffix }) => ({
+      title,
+      note: suffix,
+      run: () => this.download(kind, title),
+    }));
     const name = kinds.some(({ kind }) => kind === "seg") && (await archive());
-    const shelf = { title: `Store in ${name}`, note: "SEG, RTSTRUCT, SR", run: () => store(desk.work, desk.busy, name).catch(complain) };
+    const shelf = {
+      title: `Store in ${name}`,
+      note: "SEG, RTSTRUCT, SR",
+      run: () => store(desk.work, desk.busy, name).catch(complain),
+    };
     menu($("export"), name ? [...files, shelf] : files);
   }
 
@@ -294,7 +314,15 @@ export class Actions {
 
   async leave() {
     const { desk } = this;
-    if (desk.work?.running.length && !(await ask({ title: "Leave this scan?", text: "Something still runs; its result is kept.", yes: "Leave" }))) return false;
+    if (
+      desk.work?.running.length &&
+      !(await ask({
+        title: "Leave this scan?",
+        text: "Something still runs; its result is kept.",
+        yes: "Leave",
+      }))
+    )
+      return false;
     desk.stopClocks();
     return true;
   }

@@ -29,7 +29,7 @@ export async function voxels(scan, image, progress) {
   const response = await answer("GET", `/api/scans/${scan.id}/${image}/slab`);
   const bytes = new Uint8Array(scan.shape.reduce((a, b) => a * b) * 4);
   const reader = response.body.getReader();
-  for (let at = 0; ; ) {
+  for (let at = 0; ;) {
     const { done, value } = await reader.read();
     if (done) break;
     bytes.set(value, at);

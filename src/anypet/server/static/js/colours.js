@@ -1,16 +1,42 @@
 // The colour scales of PET and CT, as control points and as tables of 256 colours.
 
 export const SCALES = {
-  inverted: { title: "Inverted grey", points: [[0, 255, 255, 255], [255, 0, 0, 0]], paper: "#ffffff" },
-  grey: { title: "Grey", points: [[0, 0, 0, 0], [255, 255, 255, 255]], paper: "#000000" },
+  inverted: {
+    title: "Inverted grey",
+    points: [
+      [0, 255, 255, 255],
+      [255, 0, 0, 0],
+    ],
+    paper: "#ffffff",
+  },
+  grey: {
+    title: "Grey",
+    points: [
+      [0, 0, 0, 0],
+      [255, 255, 255, 255],
+    ],
+    paper: "#000000",
+  },
   hot: {
     title: "Hot",
-    points: [[0, 0, 0, 0], [95, 255, 0, 0], [190, 255, 255, 0], [255, 255, 255, 255]],
+    points: [
+      [0, 0, 0, 0],
+      [95, 255, 0, 0],
+      [190, 255, 255, 0],
+      [255, 255, 255, 255],
+    ],
     paper: "#000000",
   },
 };
 
-export const PET_WINDOWS = [[0, 5], [0, 7], [0, 10], [0, 15], [0, 20], [0, 40]];
+export const PET_WINDOWS = [
+  [0, 5],
+  [0, 7],
+  [0, 10],
+  [0, 15],
+  [0, 20],
+  [0, 40],
+];
 export const CT_WINDOWS = {
   "Soft tissue": [-160, 240],
   Lung: [-1350, 150],

@@ -74,12 +74,21 @@ const BY_KEY = new Map();
 for (const group of Object.values(COMMANDS))
   for (const [name, [, ...keys]] of Object.entries(group)) for (const key of keys) BY_KEY.set(key, name);
 
-const SHOWN = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space", Escape: "Esc", PageUp: "Page ↑", PageDown: "Page ↓", Mod: /Mac/.test(navigator.platform) ? "⌘" : "Ctrl" };
+const SHOWN = {
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+  " ": "Space",
+  Escape: "Esc",
+  PageUp: "Page ↑",
+  PageDown: "Page ↓",
+  Mod: /Mac/.test(navigator.platform) ? "⌘" : "Ctrl",
+};
 
 /** Keys in print: "Ctrl Z". */
 export function printed(name) {
-  for (const group of Object.values(COMMANDS))
-    if (name in group) return parts(group[name][1]).join(" ");
+  for (const group of Object.values(COMMANDS)) if (name in group) return parts(group[name][1]).join(" ");
   return "";
 }
 
@@ -93,14 +102,17 @@ export function listen(run) {
   addEventListener("keydown", (event) => {
     const { target, key } = event;
     if (document.querySelector("dialog[open]") && key !== "F1") return;
-    const writes = target.matches("input:not([type=range]):not([type=color]):not([type=file]), select, textarea");
+    const writes = target.matches(
+      "input:not([type=range]):not([type=color]):not([type=file]), select, textarea",
+    );
     if (writes) {
       if (key === "Escape") $("views").focus();
       return;
     }
     const presses = target.matches("button, summary, input, label");
     if (presses && ["Enter", " "].includes(key)) return;
-    if (target.matches("input[type=range], [role=radio], [role=toolbar] *") && key.startsWith("Arrow")) return;
+    if (target.matches("input[type=range], [role=radio], [role=toolbar] *") && key.startsWith("Arrow"))
+      return;
     const mod = event.ctrlKey || event.metaKey ? "Mod+" : "";
     const letter = key.length === 1 ? key.toLowerCase() : key;
     const shift = event.shiftKey && (key.length > 1 || /[a-z]/i.test(key)) ? "Shift+" : "";
@@ -115,14 +127,28 @@ export function listen(run) {
 export function help() {
   const dialog = $("keys");
   const sections = Object.entries(COMMANDS).map(([title, group]) =>
-    make("section", {}, make("h3", { textContent: title }), make("dl", {}, ...Object.values(group).flatMap(line))));
+    make(
+      "section",
+      {},
+      make("h3", { textContent: title }),
+      make("dl", {}, ...Object.values(group).flatMap(line)),
+    ),
+  );
   const close = make("button", { type: "button", textContent: "Close", onclick: () => dialog.close() });
-  const mouse = "Left click adds to the object, right click (or Shift or Alt with a click) rejects. Dragging moves the crosshair, " +
+  const mouse =
+    "Left click adds to the object, right click (or Shift or Alt with a click) rejects. Dragging moves the crosshair, " +
     "the wheel goes through slices, Ctrl with the wheel zooms, the middle button moves the picture. On the MIP, a click goes to " +
     "the hottest voxel behind it and dragging turns it. Keys act in the view with the frame.";
   dialog.replaceChildren(
-    make("div", { className: "heading" }, make("h2", { id: "keys-title", textContent: "Mouse and keys" }), close),
-    make("p", { textContent: mouse }), make("div", { className: "columns" }, ...sections));
+    make(
+      "div",
+      { className: "heading" },
+      make("h2", { id: "keys-title", textContent: "Mouse and keys" }),
+      close,
+    ),
+    make("p", { textContent: mouse }),
+    make("div", { className: "columns" }, ...sections),
+  );
   dialog.showModal();
 }
 
@@ -130,5 +156,8 @@ function line([title, first]) {
   if (!title) return [];
   const arrows = title.startsWith("Left,");
   const keys = (arrows ? ["←", "→", "↑", "↓"] : parts(first)).map((key) => make("kbd", { textContent: key }));
-  return [make("dt", { textContent: title }), make("dd", {}, ...keys.flatMap((key, n) => (n ? [" ", key] : [key])))];
+  return [
+    make("dt", { textContent: title }),
+    make("dd", {}, ...keys.flatMap((key, n) => (n ? [" ", key] : [key]))),
+  ];
 }

@@ -9,7 +9,9 @@ const TITLES = { axial: "Axial", coronal: "Coronal", sagittal: "Sagittal", mip: 
 export class Corners {
   constructor(desk) {
     this.desk = desk;
-    this.boxes = Object.fromEntries(Object.entries(TITLES).map(([kind, title]) => [kind, this.corner(kind, title)]));
+    this.boxes = Object.fromEntries(
+      Object.entries(TITLES).map(([kind, title]) => [kind, this.corner(kind, title)]),
+    );
     this.play = make("button", { type: "button", onclick: () => desk.command("play") });
     this.boxes.mip.append(this.play);
     this.bar = make("canvas", { width: 1, height: 256 });
@@ -19,7 +21,11 @@ export class Corners {
   }
 
   corner(kind, title) {
-    const grow = make("button", { type: "button", data: { grow: kind }, onclick: () => this.desk.enlarge(kind) });
+    const grow = make("button", {
+      type: "button",
+      data: { grow: kind },
+      onclick: () => this.desk.enlarge(kind),
+    });
     return make("div", { className: "corner" }, make("span", { textContent: title }), grow);
   }
 
@@ -56,9 +62,14 @@ export class Corners {
     this.painted = key;
     const context = this.bar.getContext("2d");
     const gradient = context.createLinearGradient(0, 256, 0, 0);
-    for (const [at, ...colour] of SCALES[scale].points) gradient.addColorStop(at / 255, `rgb(${colour.join(" ")})`);
+    for (const [at, ...colour] of SCALES[scale].points)
+      gradient.addColorStop(at / 255, `rgb(${colour.join(" ")})`);
     context.fillStyle = gradient;
     context.fillRect(0, 0, 1, 256);
-    [this.ends[0].textContent, this.ends[1].textContent, this.ends[2].textContent] = [range[1], "SUV", range[0]];
+    [this.ends[0].textContent, this.ends[1].textContent, this.ends[2].textContent] = [
+      range[1],
+      "SUV",
+      range[0],
+    ];
   }
 }

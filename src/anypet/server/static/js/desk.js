@@ -125,7 +125,8 @@ export class Desk {
   /** The pane at a place of the views: a plane, the projection or null. */
   paneAt(x, y) {
     const place = this.places?.mip;
-    if (place && x >= place.x && y >= place.y && y < place.y + place.height) return { kind: "mip", rect: place };
+    if (place && x >= place.x && y >= place.y && y < place.y + place.height)
+      return { kind: "mip", rect: place };
     return this.viewer.paneAt(x, y);
   }
 
@@ -159,21 +160,36 @@ export class Desk {
   scene() {
     const { cursor, work, active, draft, suggestion, uncertainty } = this;
     const [accent, ground] = ["--accent", "--line"].map((name) => style.getPropertyValue(name));
-    return { cursor, work, active, draft, suggestion, uncertainty, accent, ground, opacity: this.looks.opacity };
+    return {
+      cursor,
+      work,
+      active,
+      draft,
+      suggestion,
+      uncertainty,
+      accent,
+      ground,
+      opacity: this.looks.opacity,
+    };
   }
 
   readout() {
     const ras = this.hover ?? this.cursor;
     const at = this.grid.offset(ras);
     const mm = this.grid.toMm(ras.map(Math.round));
-    const sides = ["RL", "AP", "SI"].map((pair, a) => `${mm[a] < 0 ? pair[1] : pair[0]} ${Math.abs(mm[a]).toFixed(0)}`);
+    const sides = ["RL", "AP", "SI"].map(
+      (pair, a) => `${mm[a] < 0 ? pair[1] : pair[0]} ${Math.abs(mm[a]).toFixed(0)}`,
+    );
     const voxel = this.grid.toIjk(ras.map(Math.round)).join(", ");
     const value = at < 0 ? "–" : this.pet[at].toFixed(2);
     const parts = [`<span>SUV <b data-suv>${value}</b></span>`];
     if (this.ct) parts.push(`<span>HU <b>${at < 0 ? "–" : this.ct[at].toFixed(0)}</b></span>`);
     parts.push(`<span>${sides.join("  ")} mm</span>`, `<span>voxel <span data-voxel>${voxel}</span></span>`);
     const { all, server } = this.work.latency ?? {};
-    if (all) parts.push(`<span title="The last step; ${server.toFixed(2)} s of it on the server">${all.toFixed(2)} s</span>`);
+    if (all)
+      parts.push(
+        `<span title="The last step; ${server.toFixed(2)} s of it on the server">${all.toFixed(2)} s</span>`,
+      );
     parts.push(`<span class="hint">${this.hint()}</span>`);
     $("readout").innerHTML = parts.join("");
   }
@@ -224,7 +240,10 @@ export class Desk {
     this.startClock(item);
     await this.act(this.work.point(this.grid.toMm(ras), positive));
     const now = this.work.items.get(item.name);
-    if (now) say(`${now.name}: ${(now.measures.volume_ml ?? 0).toFixed(1)} millilitres, SUV max ${(now.measures.suv_max ?? 0).toFixed(1)}`);
+    if (now)
+      say(
+        `${now.name}: ${(now.measures.volume_ml ?? 0).toFixed(1)} millilitres, SUV max ${(now.measures.suv_max ?? 0).toFixed(1)}`,
+      );
   }
 
   async choose(name, centre = false) {
@@ -251,7 +270,8 @@ export class Desk {
   }
 
   stopClocks() {
-    for (const item of this.work?.list ?? []) if (item.timing) this.work.timer(item.name, "stop").catch(complain);
+    for (const item of this.work?.list ?? [])
+      if (item.timing) this.work.timer(item.name, "stop").catch(complain);
   }
 
   /** Nobody works on a page that is not seen. */
@@ -266,4 +286,3 @@ function middle(mask, grid) {
   mask.each(grid, (...ras) => found.push(ras));
   return found[found.length >> 1];
 }
-

@@ -21,8 +21,7 @@ export class Grid {
 
   toIjk(ras) {
     const ijk = [0, 0, 0];
-    for (let a = 0; a < 3; a++)
-      ijk[this.axis[a]] = this.flip[a] ? this.rasShape[a] - 1 - ras[a] : ras[a];
+    for (let a = 0; a < 3; a++) ijk[this.axis[a]] = this.flip[a] ? this.rasShape[a] - 1 - ras[a] : ras[a];
     return ijk;
   }
 

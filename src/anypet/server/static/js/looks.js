@@ -4,27 +4,49 @@ import { CT_WINDOWS, PET_WINDOWS, SCALES } from "./colours.js";
 import { $, make } from "./notes.js";
 
 const KEPT = "anypet-looks";
-const MODES = [["pet", "PET"], ["ct", "CT"], ["fusion", "Fusion"]];
+const MODES = [
+  ["pet", "PET"],
+  ["ct", "CT"],
+  ["fusion", "Fusion"],
+];
 
 export class Looks {
   constructor(desk) {
     this.desk = desk;
     const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
     Object.assign(this, {
-      fusion: 0.5, opacity: 0.25, smooth: true, scales: { pet: "inverted", fusion: "hot" },
-      pet: [0, 10], ct: [-160, 240], ...kept, mode: "pet",
+      fusion: 0.5,
+      opacity: 0.25,
+      smooth: true,
+      scales: { pet: "inverted", fusion: "hot" },
+      pet: [0, 10],
+      ct: [-160, 240],
+      ...kept,
+      mode: "pet",
     });
     this.build();
   }
 
   build() {
-    $("modes").replaceChildren(...MODES.map(([mode, title]) =>
-      make("button", { type: "button", textContent: title, data: { mode }, onclick: () => this.set({ mode }), aria: { role: "radio" } })));
+    $("modes").replaceChildren(
+      ...MODES.map(([mode, title]) =>
+        make("button", {
+          type: "button",
+          textContent: title,
+          data: { mode },
+          onclick: () => this.set({ mode }),
+          aria: { role: "radio" },
+        }),
+      ),
+    );
     $("modes").onkeydown = (event) => {
       const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      if (by) [this.nextMode(by), $("modes").querySelector("[aria-checked=true]").focus(), event.preventDefault()];
+      if (by)
+        [this.nextMode(by), $("modes").querySelector("[aria-checked=true]").focus(), event.preventDefault()];
     };
-    $("scale").replaceChildren(...Object.entries(SCALES).map(([value, { title }]) => new Option(title, value)));
+    $("scale").replaceChildren(
+      ...Object.entries(SCALES).map(([value, { title }]) => new Option(title, value)),
+    );
     $("scale").onchange = () => this.set({ scales: { ...this.scales, [this.kind]: $("scale").value } });
     $("fusion").oninput = () => this.set({ fusion: Number($("fusion").value) });
     $("opacity").oninput = () => this.set({ opacity: Number($("opacity").value) });
@@ -75,7 +97,9 @@ export class Looks {
 
   nextScale() {
     const names = Object.keys(SCALES);
-    this.set({ scales: { ...this.scales, [this.kind]: names[(names.indexOf(this.scale) + 1) % names.length] } });
+    this.set({
+      scales: { ...this.scales, [this.kind]: names[(names.indexOf(this.scale) + 1) % names.length] },
+    });
   }
 
   nextWindow() {
@@ -88,7 +112,10 @@ export class Looks {
   stretch(factor) {
     const [low, high] = this[this.ruled];
     const width = (high - low) * factor;
-    this.set({ [this.ruled]: this.mode === "ct" ? [low, low + Math.round(width)] : [low, low + Number(width.toPrecision(2))] });
+    this.set({
+      [this.ruled]:
+        this.mode === "ct" ? [low, low + Math.round(width)] : [low, low + Number(width.toPrecision(2))],
+    });
   }
 
   windows() {

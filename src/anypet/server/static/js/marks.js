@@ -50,7 +50,13 @@ export class Marks {
     this.cross({ x: 0, y: 0, width: w, height: h }, cx, cy, scene.dark);
     for (const item of scene.work.shown)
       for (const point of item.prompts.points)
-        this.dot(mip.toPixel(this.viewer.grid.fromMm(point.mm)), point.positive, item.colour, false, point.pending);
+        this.dot(
+          mip.toPixel(this.viewer.grid.fromMm(point.mm)),
+          point.positive,
+          item.colour,
+          false,
+          point.pending,
+        );
     if (scene.active === "mip") this.active({ x: 0, y: 0, width: w, height: h }, scene);
     this.context = own;
   }
@@ -93,7 +99,10 @@ export class Marks {
     context.lineWidth = 1;
     context.beginPath();
     for (const [ax, ay, bx, by] of [
-      [x, cy, cx - gap, cy], [cx + gap, cy, x + width, cy], [cx, y, cx, cy - gap], [cx, cy + gap, cx, y + height],
+      [x, cy, cx - gap, cy],
+      [cx + gap, cy, x + width, cy],
+      [cx, y, cx, cy - gap],
+      [cx, cy + gap, cx, y + height],
     ]) {
       context.moveTo(Math.round(ax) + 0.5, Math.round(ay) + 0.5);
       context.lineTo(Math.round(bx) + 0.5, Math.round(by) + 0.5);
@@ -110,13 +119,20 @@ export class Marks {
       const away = Math.abs(ras[pane.normal] - Math.round(scene.cursor[pane.normal]));
       if (away * grid.spacing[pane.normal] > 12) continue;
       context.globalAlpha = Math.max(0.25, 1 - (away * grid.spacing[pane.normal]) / 12);
-      this.dot(viewer.toPixel(pane, ras), point.positive, item.colour, item.name === scene.work.name, point.pending);
+      this.dot(
+        viewer.toPixel(pane, ras),
+        point.positive,
+        item.colour,
+        item.name === scene.work.name,
+        point.pending,
+      );
       context.globalAlpha = 1;
     }
     for (const box of item.prompts.boxes) {
       const [a, b] = [grid.fromMm(box.lo_mm), grid.fromMm(box.hi_mm)];
       const n = pane.normal;
-      if (scene.cursor[n] < Math.min(a[n], b[n]) - 0.5 || scene.cursor[n] > Math.max(a[n], b[n]) + 0.5) continue;
+      if (scene.cursor[n] < Math.min(a[n], b[n]) - 0.5 || scene.cursor[n] > Math.max(a[n], b[n]) + 0.5)
+        continue;
       this.frame(viewer.toPixel(pane, a), viewer.toPixel(pane, b), item.colour, [5, 4]);
     }
   }

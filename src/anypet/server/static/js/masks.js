@@ -41,7 +41,8 @@ export class Mask {
     const base = origin + (index - low[normal]) * steps[normal];
     let any = false;
     for (let v = 0, n = 0; v < height; v++)
-      for (let u = 0; u < width; u++, n++) any = (bits[n] = this.data[base + u * steps[U] + v * steps[V]]) || any;
+      for (let u = 0; u < width; u++, n++)
+        any = (bits[n] = this.data[base + u * steps[U] + v * steps[V]]) || any;
     return any ? { u: low[U], v: low[V], width, height, bits } : null;
   }
 
@@ -72,9 +73,7 @@ export class Mask {
 }
 
 function lowRas(grid, box) {
-  return grid.axis.map((j, a) =>
-    grid.flip[a] ? grid.shape[j] - box.start[j] - box.shape[j] : box.start[j],
-  );
+  return grid.axis.map((j, a) => (grid.flip[a] ? grid.shape[j] - box.start[j] - box.shape[j] : box.start[j]));
 }
 
 function walk(grid, shape) {

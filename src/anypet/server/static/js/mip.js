@@ -138,10 +138,7 @@ export class Mip {
   toPixel(ras) {
     const place = this.place();
     const [u, z] = this.project(ras);
-    return [
-      place.x + (u / this.size.nu) * place.width,
-      place.y + (1 - z / this.size.nz) * place.height,
-    ];
+    return [place.x + (u / this.size.nu) * place.width, place.y + (1 - z / this.size.nz) * place.height];
   }
 
   /** The hottest voxel behind a place of the canvas, or null. */
@@ -155,7 +152,9 @@ export class Mip {
     if (u < 0 || z < 0 || u >= nu || z >= nz) return null;
     const where = frame.depths[z * nu + u];
     if (where < 0) return null;
-    const first = [where % size[0], Math.floor(where / size[0]), z].map((c, a) => c * factor[a] + body.low[a]);
+    const first = [where % size[0], Math.floor(where / size[0]), z].map(
+      (c, a) => c * factor[a] + body.low[a],
+    );
     let best = null;
     for (let x = 0; x < factor[0]; x++)
       for (let y = 0; y < factor[1]; y++)

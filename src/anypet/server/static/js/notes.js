@@ -10,7 +10,8 @@ export function make(tag, properties = {}, ...children) {
   const { data, aria, ...rest } = properties;
   const element = Object.assign(document.createElement(tag), rest);
   for (const [key, value] of Object.entries(data ?? {})) element.dataset[key] = value;
-  for (const [key, value] of Object.entries(aria ?? {})) element.setAttribute(key === "role" ? key : `aria-${key}`, value);
+  for (const [key, value] of Object.entries(aria ?? {}))
+    element.setAttribute(key === "role" ? key : `aria-${key}`, value);
   element.append(...children);
   return element;
 }
@@ -37,7 +38,12 @@ export function tell(title, text = "") {
 }
 
 function message(title, text) {
-  const close = make("button", { type: "button", innerHTML: icon("clear", 14), onclick: () => note.remove(), aria: { label: "Close message" } });
+  const close = make("button", {
+    type: "button",
+    innerHTML: icon("clear", 14),
+    onclick: () => note.remove(),
+    aria: { label: "Close message" },
+  });
   const note = make("div", { className: "note" }, make("b", { textContent: title }), close);
   if (text) note.append(make("p", { textContent: text }));
   const notes = $("notes");
@@ -94,14 +100,23 @@ export function bar(meter, part) {
 /** A question with a line to fill in, or with none -> the text, true, or null. */
 export function ask({ title, text, value, yes = "OK", no = "Cancel" }) {
   const dialog = $("ask");
-  const line = value === undefined ? null : make("input", { type: "text", value, maxLength: 120, aria: { label: title } });
-  const form = make("form", { method: "dialog" },
+  const line =
+    value === undefined
+      ? null
+      : make("input", { type: "text", value, maxLength: 120, aria: { label: title } });
+  const form = make(
+    "form",
+    { method: "dialog" },
     make("h2", { id: "ask-title", textContent: title }),
     make("p", { textContent: text, hidden: !text }),
     ...(line ? [line] : []),
-    make("div", { className: "row" },
+    make(
+      "div",
+      { className: "row" },
       make("button", { type: "button", textContent: no, onclick: () => dialog.close("") }),
-      make("button", { className: "primary", value: "yes", textContent: yes })));
+      make("button", { className: "primary", value: "yes", textContent: yes }),
+    ),
+  );
   dialog.replaceChildren(form);
   dialog.returnValue = "";
   dialog.showModal();
@@ -122,9 +137,16 @@ export function menu(button, entries) {
   const outside = (event) => {
     if (!box.contains(event.target)) close();
   };
-  box.replaceChildren(...entries.map(({ title, note, run }) =>
-    make("button", { type: "button", onclick: () => (close(), run()), aria: { role: "menuitem" } },
-      make("span", { textContent: title }), make("small", { textContent: note }))));
+  box.replaceChildren(
+    ...entries.map(({ title, note, run }) =>
+      make(
+        "button",
+        { type: "button", onclick: () => (close(), run()), aria: { role: "menuitem" } },
+        make("span", { textContent: title }),
+        make("small", { textContent: note }),
+      ),
+    ),
+  );
   box.onkeydown = (event) => {
     const items = [...box.children];
     const at = items.indexOf(document.activeElement);

@@ -4,7 +4,13 @@ import { icon } from "./icons.js";
 import { $, ask, complain, make } from "./notes.js";
 import { elapsed } from "./work.js";
 
-const COLUMNS = [["suv_max", 1], ["suv_peak", 1], ["suv_mean", 1], ["volume_ml", 1], ["tlg", 0]];
+const COLUMNS = [
+  ["suv_max", 1],
+  ["suv_peak", 1],
+  ["suv_mean", 1],
+  ["volume_ml", 1],
+  ["tlg", 0],
+];
 
 function figure(value, digits) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
@@ -36,13 +42,26 @@ export class Panel {
     const swatch = make("i", { className: "swatch" });
     swatch.style.background = item.colour;
     const chosen = item.name === desk.work.name;
-    const name = make("button", { type: "button", className: "name", title: item.name, tabIndex: chosen ? 0 : -1 },
-      swatch, make("span", { textContent: item.name }));
+    const name = make(
+      "button",
+      { type: "button", className: "name", title: item.name, tabIndex: chosen ? 0 : -1 },
+      swatch,
+      make("span", { textContent: item.name }),
+    );
     const filled = item.measures.voxels > 0;
     const cells = COLUMNS.map(([key, digits]) =>
-      make("td", { data: { measure: key }, textContent: filled ? figure(item.measures[key], digits) : "–" }));
-    const row = make("tr", { className: item.hidden ? "hidden" : "", data: { object: item.name }, onclick: () => desk.choose(item.name, true) },
-      make("td", {}, name), ...cells);
+      make("td", { data: { measure: key }, textContent: filled ? figure(item.measures[key], digits) : "–" }),
+    );
+    const row = make(
+      "tr",
+      {
+        className: item.hidden ? "hidden" : "",
+        data: { object: item.name },
+        onclick: () => desk.choose(item.name, true),
+      },
+      make("td", {}, name),
+      ...cells,
+    );
     row.setAttribute("aria-selected", chosen);
     return row;
   }
@@ -52,8 +71,21 @@ export class Panel {
     if ($("card").contains(document.activeElement) && document.activeElement.type === "text") return;
     const { desk } = this;
     const button = (name, title, command) =>
-      make("button", { type: "button", className: "icon", title, innerHTML: icon(name), onclick: () => desk.command(command), aria: { label: title } });
-    const name = make("input", { type: "text", id: "object-name", value: item.name, maxLength: 120, aria: { label: "Name of the object" } });
+      make("button", {
+        type: "button",
+        className: "icon",
+        title,
+        innerHTML: icon(name),
+        onclick: () => desk.command(command),
+        aria: { label: title },
+      });
+    const name = make("input", {
+      type: "text",
+      id: "object-name",
+      value: item.name,
+      maxLength: 120,
+      aria: { label: "Name of the object" },
+    });
     name.onchange = () => {
       const wanted = name.value.trim();
       if (wanted && wanted !== item.name) desk.act(desk.work.change(item.name, { rename: wanted }));
@@ -63,22 +95,43 @@ export class Panel {
       if (event.key === "Escape") name.value = item.name;
       if (event.key === "Enter" || event.key === "Escape") name.blur();
     };
-    const colour = make("input", { type: "color", value: item.colour, title: "Colour", aria: { label: "Colour of the object" } });
+    const colour = make("input", {
+      type: "color",
+      value: item.colour,
+      title: "Colour",
+      aria: { label: "Colour of the object" },
+    });
     colour.onchange = () => desk.act(desk.work.change(item.name, { colour: colour.value }));
     const counts = [
       [item.prompts.points.filter((p) => p.positive).length, "added"],
       [item.prompts.points.filter((p) => !p.positive).length, "rejected"],
       [item.prompts.boxes.length, "boxes"],
-    ].filter(([n]) => n).map(([n, what]) => `${n} ${what}`);
+    ]
+      .filter(([n]) => n)
+      .map(([n, what]) => `${n} ${what}`);
     $("card").replaceChildren(
-      make("div", { className: "row" }, colour, name,
+      make(
+        "div",
+        { className: "row" },
+        colour,
+        name,
         button(item.hidden ? "hidden" : "eye", item.hidden ? "Show (H)" : "Hide (H)", "hide"),
         button("clear", "Clear the object (undo brings it back)", "reset"),
-        button("bin", "Delete the object (Delete)", "delete")),
-      make("div", { className: "row soft" },
+        button("bin", "Delete the object (Delete)", "delete"),
+      ),
+      make(
+        "div",
+        { className: "row soft" },
         make("span", { textContent: counts.join(" · ") || "No clicks yet" }),
         make("span", { className: "spring" }),
-        make("span", { className: "clock", id: "clock", title: "Time spent on this object", textContent: clockText(elapsed(item)) })));
+        make("span", {
+          className: "clock",
+          id: "clock",
+          title: "Time spent on this object",
+          textContent: clockText(elapsed(item)),
+        }),
+      ),
+    );
   }
 
   tick() {
@@ -95,7 +148,15 @@ export class Panel {
     const { desk } = this;
     const item = desk.work.selected;
     const filled = item.measures.voxels > 0;
-    if (filled && !(await ask({ title: `Delete ${item.name}?`, text: "Its outline and its history are lost.", yes: "Delete" }))) return;
+    if (
+      filled &&
+      !(await ask({
+        title: `Delete ${item.name}?`,
+        text: "Its outline and its history are lost.",
+        yes: "Delete",
+      }))
+    )
+      return;
     await desk.act(desk.work.drop(item.name)).catch(complain);
   }
 }

@@ -38,8 +38,16 @@ export class Pointer {
     desk.active = pane.kind;
     const rejects = event.button === 2 || event.shiftKey || event.altKey;
     this.held = {
-      pane, x, y, lastX: x, lastY: y, moved: false, button: event.button, turned: 0,
-      positive: rejects ? false : desk.positive, look: event.ctrlKey || event.metaKey || desk.tool === "look",
+      pane,
+      x,
+      y,
+      lastX: x,
+      lastY: y,
+      moved: false,
+      button: event.button,
+      turned: 0,
+      positive: rejects ? false : desk.positive,
+      look: event.ctrlKey || event.metaKey || desk.tool === "look",
     };
     event.preventDefault();
   }

@@ -22,14 +22,25 @@ export class Start {
     this.archive.show();
     const [scans, sessions] = await Promise.all([api.get("/api/scans"), api.get("/api/sessions")]);
     $("scans-title").hidden = !scans.length;
-    $("scans").replaceChildren(...scans.map((scan) => this.row(scan, sessions.some((one) => one.scan === scan.id))));
+    $("scans").replaceChildren(
+      ...scans.map((scan) =>
+        this.row(
+          scan,
+          sessions.some((one) => one.scan === scan.id),
+        ),
+      ),
+    );
   }
 
   row(scan, begun) {
     const kind = { folder: "", upload: "sent", array: "" }[scan.kind];
     const facts = [scan.ct ? "PET/CT" : "PET", kind, begun ? "work saved" : ""].filter(Boolean).join(" · ");
-    const button = make("button", { type: "button", className: "open", onclick: () => this.choose(scan) },
-      make("b", { textContent: scan.name }), make("span", { textContent: facts }));
+    const button = make(
+      "button",
+      { type: "button", className: "open", onclick: () => this.choose(scan) },
+      make("b", { textContent: scan.name }),
+      make("span", { textContent: facts }),
+    );
     return make("li", { data: { scan: scan.id } }, button);
   }
 
@@ -44,7 +55,8 @@ export class Start {
     } catch (error) {
       if (error.title === "Are these values SUV?" && !how.unit) {
         const yes = await ask({
-          title: error.title, yes: "Yes, SUV by body weight",
+          title: error.title,
+          yes: "Yes, SUV by body weight",
           text: `${scan.name} does not say what its values are. Go on only if you know that they are SUV.`,
         });
         if (yes) return this.read(scan, { ...how, unit: "SUVbw" });

@@ -16,16 +16,39 @@ export function titled(button, name) {
 /** Builds the tools -> a function that shows which is chosen. */
 export function toolbar(desk) {
   const tools = TOOLS.map((name) =>
-    make("button", { type: "button", innerHTML: icon(name, 20), data: { tool: name }, onclick: () => desk.command(name), aria: { role: "radio" } }));
-  const sign = make("button", { type: "button", innerHTML: icon("reject", 20), onclick: () => desk.command("sign") });
+    make("button", {
+      type: "button",
+      innerHTML: icon(name, 20),
+      data: { tool: name },
+      onclick: () => desk.command(name),
+      aria: { role: "radio" },
+    }),
+  );
+  const sign = make("button", {
+    type: "button",
+    innerHTML: icon("reject", 20),
+    onclick: () => desk.command("sign"),
+  });
   const group = make("div", { aria: { role: "radiogroup", label: "What a click does" } }, ...tools);
   const others = ["fit", "smooth"].map((name) =>
-    make("button", { type: "button", innerHTML: icon(name, 20), data: { tool: name }, onclick: () => desk.command(name) }));
+    make("button", {
+      type: "button",
+      innerHTML: icon(name, 20),
+      data: { tool: name },
+      onclick: () => desk.command(name),
+    }),
+  );
   $("tools").append(group, make("hr"), sign, make("hr"), ...others);
   for (const button of [...tools, ...others]) titled(button, button.dataset.tool);
   titled(sign, "sign");
   sign.title = "Left click rejects (R)";
-  for (const [id, name] of [["undo", "undo"], ["redo", "redo"], ["theme", "theme"], ["help", "help"]]) $(id).innerHTML = icon(name);
+  for (const [id, name] of [
+    ["undo", "undo"],
+    ["redo", "redo"],
+    ["theme", "theme"],
+    ["help", "help"],
+  ])
+    $(id).innerHTML = icon(name);
   for (const button of document.querySelectorAll("[data-command]")) {
     titled(button, button.dataset.command);
     button.onclick = () => desk.command(button.dataset.command);

@@ -46,7 +46,9 @@ export class Viewer {
   async load(scan, pet, ct, look) {
     const image = async (array, name, range, scale) =>
       NVImage.loadFromUrl({
-        url: nifti(array, scan.shape, scan.affine, range), name: `${name}.nii`, colormap: `anypet-${scale}`,
+        url: nifti(array, scan.shape, scan.affine, range),
+        name: `${name}.nii`,
+        colormap: `anypet-${scale}`,
       });
     for (const volume of [...this.nv.volumes]) this.nv.removeVolume(volume);
     this.ct = ct ? await image(ct, "ct", look.ct.range, "grey") : null;

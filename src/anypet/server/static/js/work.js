@@ -109,10 +109,12 @@ export class Work extends EventTarget {
     const step = { what, began: performance.now() };
     this.running.push(step);
     this.dispatchEvent(new Event("busy"));
-    const done = this.queue.then(() => call(step)).finally(() => {
-      this.running.splice(this.running.indexOf(step), 1);
-      this.dispatchEvent(new Event("busy"));
-    });
+    const done = this.queue
+      .then(() => call(step))
+      .finally(() => {
+        this.running.splice(this.running.indexOf(step), 1);
+        this.dispatchEvent(new Event("busy"));
+      });
     this.queue = done.catch(() => {});
     return done;
   }
@@ -131,13 +133,16 @@ export class Work extends EventTarget {
     const mark = { mm, positive, pending: true };
     item.prompts.points.push(mark);
     this.changed();
-    return this.prompt(positive ? "Segmenting" : "Correcting", "point", { point: mm, positive, object: item.name })
-      .catch((error) => {
-        const points = this.items.get(item.name)?.prompts.points ?? [];
-        if (points.includes(mark)) points.splice(points.indexOf(mark), 1);
-        this.changed();
-        throw error;
-      });
+    return this.prompt(positive ? "Segmenting" : "Correcting", "point", {
+      point: mm,
+      positive,
+      object: item.name,
+    }).catch((error) => {
+      const points = this.items.get(item.name)?.prompts.points ?? [];
+      if (points.includes(mark)) points.splice(points.indexOf(mark), 1);
+      this.changed();
+      throw error;
+    });
   }
 
   scribble(points, positive) {
@@ -193,7 +198,9 @@ export class Work extends EventTarget {
   /** Uncertainty of the selected object as a box of levels. */
   async uncertainty() {
     const name = encodeURIComponent(this.name);
-    const told = await this.run("Measuring uncertainty", () => api.get(`${this.path}/uncertainty?object=${name}`));
+    const told = await this.run("Measuring uncertainty", () =>
+      api.get(`${this.path}/uncertainty?object=${name}`),
+    );
     return decoded(told.box);
   }
 
