@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pydicom
 import pytest
 
 import anypet
+from anypet.dicomweb import Study
 from anypet.io import read_masks
 from browsing import Reader, chromium
 from serving import TOKEN, Served, settings
@@ -27,6 +29,30 @@ pytestmark = pytest.mark.data
 WHOLE, THIGH = "whole body", "thigh"
 TUMOUR = (78, 66, 27)
 BESIDE = (66, 66, 36)  # the healthy side of the groin, where one click leaks to
+
+
+class Shelf:
+    """An archive that holds one study; `tests/test_dicomweb.py` has a real one."""
+
+    name = "shelf.example"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.asked: list[dict[str, str]] = []
+        self.stored: list[pydicom.Dataset] = []
+
+    def find(self, **what: str) -> list[Study]:
+        self.asked.append({key: value for key, value in what.items() if value})
+        return [Study("1.2.3", "STS_001", "Sarcoma^One", "20020405", "", "FDG", "", ("PT",), 267)]
+
+    def fetch(self, study: str, folder: Path, *, progress: Callable[[int, int], None]) -> Path:
+        assert study == "1.2.3"
+        progress(100, 267)
+        return Path(shutil.copytree(self.folder, folder))
+
+    def store(self, datasets: Iterable[pydicom.Dataset]) -> list[str]:
+        self.stored += datasets
+        return [str(one.SOPInstanceUID) for one in self.stored]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +68,8 @@ def served(shared_data: Path, browser: Browser, tmp_path_factory: pytest.TempPat
     (folder / "scans" / WHOLE).symlink_to(shared_data / "sts_001_wholebody" / "PET")
     for name in ("PET.nii.gz", "CT.nii.gz"):
         (folder / "scans" / THIGH / name).symlink_to(shared_data / "sts" / "STS_001" / name)
-    with Served(settings(folder, folder=folder / "scans", unit="SUVbw", model="default")) as one:
+    told = {"folder": folder / "scans", "unit": "SUVbw", "model": "default"}
+    with Served(settings(folder, **told, archive=Shelf(shared_data / "sts_001_wholebody" / "PET"))) as one:
         yield one
 
 
@@ -236,6 +263,23 @@ def walk(reader: Reader, voxel: tuple[int, int, int]) -> None:
         reader.press(*[f"Shift+{key}"] * fast, *[key] * slow)
     reader.settle()
     assert reader.page.locator("[data-voxel]").inner_text() == ", ".join(map(str, voxel))
+
+
+def test_from_the_archive_and_back(reader: Reader, served: Served) -> None:
+    shelf = served.engine.settings.archive
+    assert isinstance(shelf, Shelf)
+    reader.page.locator("#pacs-words").fill("sarcoma")
+    reader.press("Enter")
+    reader.page.locator("#pacs-found button", has_text="Sarcoma^One").click()
+    reader.ready()
+    assert shelf.asked[0]["name"] == "sarcoma"
+    reader.go_to(TUMOUR)
+    reader.press("Enter")
+    reader.settle()
+    reader.press("e")
+    reader.page.locator("#menu [role=menuitem]", has_text="Store in shelf.example").click()
+    reader.until(lambda: "Stored in shelf.example" in reader.notes(), "that it is stored")
+    assert sorted(str(one.Modality) for one in shelf.stored) == ["RTSTRUCT", "SEG", "SR"]
 
 
 def test_fusion_of_pet_and_ct(reader: Reader, shots: Path) -> None:

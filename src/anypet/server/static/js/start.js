@@ -33,7 +33,7 @@ export class Start {
   }
 
   row(scan, begun) {
-    const kind = { folder: "", upload: "sent", array: "" }[scan.kind];
+    const kind = { folder: "", upload: "sent", array: "", pacs: "from the archive" }[scan.kind];
     const facts = [scan.ct ? "PET/CT" : "PET", kind, begun ? "work saved" : ""].filter(Boolean).join(" · ");
     const button = make(
       "button",
