@@ -332,6 +332,7 @@ def test_nothing_is_cut_off_and_axe_is_content(
 
 def serious(results: Any) -> list[str]:
     """Faults that axe calls serious or critical."""
+    assert len(results.response["passes"]) > 10  # it did look
     found = [v for v in results.response["violations"] if v["impact"] in ("serious", "critical")]
     return [
         f"{v['id']}: {v['nodes'][0]['html'][:150]} {v['nodes'][0]['failureSummary'][:300]}" for v in found

@@ -27,7 +27,7 @@ theme();
 const busy = new Busy();
 const desk = (globalThis.anypet = new Desk(busy)); // at hand in the browser's console
 const actions = new Actions(desk, { theme: otherTheme });
-const start = new Start(busy, (scan) => desk.open(scan));
+const start = new Start(busy, (scan) => open(scan));
 actions.drawTools = toolbar(desk);
 actions.drawTools();
 new Pointer($("views"), desk);
@@ -44,21 +44,32 @@ $("home").onclick = async () => {
   if (await actions.leave()) location.hash = "";
 };
 
-/** The address after # says which scan is open; Back and Forward work. */
-async function route() {
-  const wanted = new URLSearchParams(location.hash.slice(1));
-  const scan = wanted.get("scan");
-  if (scan && desk.work?.scan.id === scan) return;
-  try {
-    if (scan) return await desk.open(await api.get(`/api/scans/${scan}`), wanted.get("session"));
-  } catch (error) {
-    complain(error);
-  }
+/** The list of scans. */
+async function list() {
   desk.close();
   $("desk").hidden = $("looks").hidden = $("deeds").hidden = true;
   $("start").hidden = false;
   document.title = "AnyPET";
   await start.show().catch(complain);
+}
+
+async function open(scan, session) {
+  try {
+    await desk.open(scan, session);
+  } catch (error) {
+    complain(error);
+    await list();
+  }
+}
+
+/** The address after # says which scan is open; Back and Forward work. */
+async function route() {
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  const id = wanted.get("scan");
+  if (id && desk.work?.scan.id === id) return;
+  const scan = id && (await api.get(`/api/scans/${id}`).catch(complain));
+  if (scan?.id) await open(scan, wanted.get("session"));
+  else await list();
 }
 
 addEventListener("hashchange", route);

@@ -7,6 +7,7 @@ import { NVImage, Niivue } from "../vendor/niivue-0.69.0.js";
 import { SCALES, colormap } from "./colours.js";
 import { Grid } from "./grid.js";
 import { nifti } from "./nifti.js";
+import { Trouble } from "./words.js";
 
 const PLANES = [
   { kind: "axial", type: 0, normal: 2, across: 0, up: 1, sides: ["R", "L", "A", "P"] },
@@ -35,6 +36,11 @@ export class Viewer {
   }
 
   async start() {
+    if (!document.createElement("canvas").getContext("webgl2"))
+      throw new Trouble(
+        "This browser cannot draw the images",
+        "It offers no WebGL 2. Use a current Chrome, Edge, Firefox or Safari, with hardware acceleration on.",
+      );
     await this.nv.attachToCanvas(this.canvas, false);
     this.canvas.parentElement.style.backgroundColor = "";
     const whole = this.nv.screenFieldOfViewExtendedVox.bind(this.nv);
