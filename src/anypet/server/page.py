@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
@@ -43,7 +44,16 @@ def add_page(app: FastAPI, static: Path = STATIC) -> None:
         return HTMLResponse(_PLAIN.format(body=_table(app)))
 
     if static.is_dir():
-        app.mount("/static", StaticFiles(directory=static), name="static")
+        app.mount("/static", _Revisited(directory=static), name="static")
+
+
+class _Revisited(StaticFiles):
+    """Files that a browser keeps, and asks about before it uses them again."""
+
+    def file_response(self, *how: Any, **more: Any) -> Response:
+        answer = super().file_response(*how, **more)
+        answer.headers["Cache-Control"] = "no-cache"
+        return answer
 
 
 def _table(app: FastAPI) -> str:
