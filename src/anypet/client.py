@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 _LONG_S = 600.0
-_KEPT_S = (
-    2.0  # an idle connection is given up before a server would (uvicorn: 5 s), lest a request meets the end
-)
+_KEPT_S = 2.0  # uvicorn closes idle connections after 5 s; a request must not meet that end
 
 
 def connect(
