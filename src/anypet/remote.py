@@ -198,6 +198,9 @@ class RemoteSession:
         except BaseException:
             with contextlib.suppress(AnyPETError):
                 self.server.send("DELETE", f"/api/jobs/{job['id']}")
+                for _ in range(5):  # it ends at its next tile, or was just about to be done
+                    if self.server.get(f"/api/jobs/{job['id']}", wait=2)["state"] != "running":
+                        break
                 self._take(self.server.get(f"/api/sessions/{self.id}"))
             raise
         self._take(self.server.get(f"/api/sessions/{self.id}"))
