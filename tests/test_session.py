@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from anypet.archive import fingerprint
 from anypet.errors import AnyPETError, PromptError, ReadError
+from anypet.prompts import Point
 from anypet.session import Session
 from anypet.volume import Volume
 from fakes import FakeModel, ball_scan, dice
@@ -247,6 +248,32 @@ def test_bad_boxes(session: Session, lo: Any, hi: Any) -> None:
 def test_bad_masks(session: Session, mask: Any) -> None:
     with pytest.raises(PromptError):
         session.add_mask(mask)
+
+
+def test_a_renamed_object_keeps_its_place_and_its_history(session: Session) -> None:
+    mask = session.add_point((24, 20, 30))
+    session.new_object("node")
+    session.rename("object 1", "liver")
+    assert list(session.objects) == ["liver", "node"]
+    assert session.selected.name == "node"
+    session.rename("node", "node")
+    assert np.array_equal(session.select("liver").mask, mask)
+    assert not session.undo().any()
+    for old, new in [("liver", "node"), ("liver", ""), ("spleen", "x")]:
+        with pytest.raises(AnyPETError):
+            session.rename(old, new)
+    session.restore(session.objects, "node")
+    assert session.selected.name == "node"
+    with pytest.raises(AnyPETError, match="no object"):
+        session.restore({}, "liver")
+
+
+def test_several_prompts_can_be_one_step(session: Session) -> None:
+    points = [Point(tuple(SCAN.to_mm(v)), sign) for v, sign in [((24, 20, 30), True), ((24, 20, 34), False)]]
+    mask = session.prompt(points)
+    assert mask[24, 20, 30]
+    assert not mask[24, 20, 34]
+    assert not session.undo().any()
 
 
 def test_bad_spaces_names_and_empty_scribbles(session: Session) -> None:

@@ -40,6 +40,18 @@ def test_a_rejected_lesion_is_emptied_and_can_be_had_back():
     assert session.undo()[FIRST]
 
 
+def test_a_renamed_lesion_stays_the_same_object_when_lesions_change():
+    session = Session(scan())
+    told = []
+    session.find_lesions(mirror=0, progress=lambda done, planned: told.append((done, planned)), **HOW)
+    assert told[-1][0] == told[-1][1]
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    session.rename("lesion 1", "liver metastasis")
+    session.click_lesion(FIRST, positive=False)
+    assert list(session.objects) == ["liver metastasis", "lesion 2"]
+    assert not session.objects["liver metastasis"].voxels
+
+
 def test_a_click_adds_a_lesion_that_was_missed():
     pet = scan()
     pet.array[8:11, 30:33, 48:51] = 2.4  # below what the network calls lesion

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from anypet._version import __version__
 
 if TYPE_CHECKING:
+    from anypet.client import connect
     from anypet.io import read, read_labels, read_study, write
     from anypet.session import Session
     from anypet.volume import Volume
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 _HOMES = {
     "Session": "anypet.session",
     "Volume": "anypet.volume",
+    "connect": "anypet.client",
     "read": "anypet.io",
     "read_labels": "anypet.io",
     "read_study": "anypet.io",
     "write": "anypet.io",
 }
 
-__all__ = ["Session", "Volume", "__version__", "read", "read_labels", "read_study", "write"]
+__all__ = ["Session", "Volume", "__version__", "connect", "read", "read_labels", "read_study", "write"]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anypet.errors import AnyPETError, ReadError
-from anypet.objects import Group, Patch, Prediction, SegmentedObject, Tile, Triple
-from anypet.prompts import Box, Point, Prompts
+from anypet.objects import Patch, Prediction, SegmentedObject, Tile
+from anypet.steps import decode_step, encode_step
 from anypet.volume import Volume
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def save(session: Session, path: Path, *, include_scan: bool) -> Path:
 class _Writer:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.archive = archive
-        self._names: dict[int, str] = {}
+        self._names: dict[Patch | Tile, str] = {}
 
     def session(self, session: Session, include_scan: bool) -> None:
         scan = session.scan
@@ -91,10 +91,14 @@ class _Writer:
                 "affine": scan.affine.tolist(),
                 "unit": scan.unit,
                 "sha256": fingerprint(scan.array),
-                "meta": _jsonable(scan.meta),
+                "meta": jsonable(scan.meta),
             },
             "objects": [
-                {"name": item.name, "cursor": item.cursor, "steps": [self._step(step) for step in item.steps]}
+                {
+                    "name": item.name,
+                    "cursor": item.cursor,
+                    "steps": [encode_step(s, self._put) for s in item.steps],
+                }
                 for item in session.objects.values()
             ],
         }
@@ -106,41 +110,12 @@ class _Writer:
         with self.archive.open(name, "w", force_zip64=True) as file:
             np.lib.format.write_array(file, array, allow_pickle=False)
 
-    def _array(self, array: npt.NDArray[Any]) -> str:
-        """The member's name; an array that several steps share is written once."""
-        if id(array) not in self._names:
-            self._names[id(array)] = name = f"a{len(self._names)}.npy"
-            self._write(name, array)
-        return self._names[id(array)]
-
-    def _patch(self, patch: Patch | None) -> dict[str, Any] | None:
-        return None if patch is None else {"start": list(patch.start), "values": self._array(patch.values)}
-
-    def _step(self, step: Prediction) -> dict[str, Any]:
-        return {
-            "points": [{"mm": list(p.mm), "positive": p.positive} for p in step.prompts.points],
-            "boxes": [{"lo_mm": list(b.lo_mm), "hi_mm": list(b.hi_mm)} for b in step.prompts.boxes],
-            "prior": self._patch(step.prior),
-            "mask": self._patch(step.mask),
-            "probability": self._patch(step.probability),
-            "groups": [
-                {
-                    "centre_mm": list(group.centre_mm),
-                    "spacing": group.spacing,
-                    "anchor_suv": group.anchor_suv,
-                    "anchor_mm": list(group.anchor_mm),
-                    "tiles": [
-                        {
-                            "cell": list(tile.cell),
-                            "logits": self._array(tile.logits),
-                            "seed_mm": None if tile.seed_mm is None else list(tile.seed_mm),
-                        }
-                        for tile in group.tiles
-                    ],
-                }
-                for group in step.groups
-            ],
-        }
+    def _put(self, owner: Patch | Tile) -> str:
+        """The member's name; a patch or tile that several steps share is written once."""
+        if owner not in self._names:
+            self._names[owner] = name = f"a{len(self._names)}.npy"
+            self._write(name, owner.values if isinstance(owner, Patch) else owner.logits)
+        return self._names[owner]
 
 
 def load(path: Path, scan: Volume | None) -> Saved:
@@ -204,43 +179,15 @@ class _Reader:
                 self._arrays[name] = np.lib.format.read_array(file, allow_pickle=False)
         return self._arrays[name]
 
-    def _patch(self, data: Mapping[str, Any]) -> Patch:
-        i, j, k = (int(x) for x in data["start"])
-        return Patch((i, j, k), self.array(data["values"]))
-
     def step(self, data: Mapping[str, Any]) -> Prediction:
-        return Prediction(
-            Prompts(
-                tuple(Point(_triple(p["mm"]), bool(p["positive"])) for p in data["points"]),
-                tuple(Box(_triple(b["lo_mm"]), _triple(b["hi_mm"])) for b in data["boxes"]),
-            ),
-            None if data["prior"] is None else self._patch(data["prior"]),
-            self._patch(data["mask"]),
-            self._patch(data["probability"]),
-            tuple(self._group(group) for group in data["groups"]),
-        )
-
-    def _group(self, data: Mapping[str, Any]) -> Group:
-        tiles = []
-        for tile in data["tiles"]:
-            d, h, w = (int(x) for x in tile["cell"])
-            seed = None if tile["seed_mm"] is None else _triple(tile["seed_mm"])
-            tiles.append(Tile((d, h, w), self.array(tile["logits"]), seed))
-        return Group(
-            _triple(data["centre_mm"]),
-            float(data["spacing"]),
-            float(data["anchor_suv"]),
-            _triple(data["anchor_mm"]),
-            tuple(tiles),
+        return decode_step(
+            data,
+            lambda start, name: Patch(start, self.array(name)),
+            lambda cell, name, seed: Tile(cell, self.array(name), seed),
         )
 
 
-def _triple(values: list[float]) -> Triple:
-    r, a, s = (float(x) for x in values)
-    return r, a, s
-
-
-def _jsonable(meta: Mapping[str, Any]) -> dict[str, Any]:
+def jsonable(meta: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a scan's meta that JSON can hold; others are left out."""
     kept = {}
     for key, value in meta.items():

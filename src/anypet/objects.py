@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,3 +191,17 @@ class SegmentedObject:
         """The numbers of a results table: voxels, volume_ml, suv_max, suv_mean, suv_min, suv_std, tlg."""
         suv = {f"suv_{name}": value for name, value in self.suv.items()}
         return {"voxels": self.voxels, "volume_ml": self.volume_ml, **suv, "tlg": self.tlg}
+
+
+def label_map(scan: Volume, items: Sequence[SegmentedObject]) -> Volume:
+    """Objects of a scan as one label volume: 1, 2, ... in their order; 0 is background.
+
+    A voxel that two objects claim stays with the first. `meta["names"]` maps value to name.
+    """
+    array = np.zeros(scan.shape, np.uint8 if len(items) < 256 else np.uint16)
+    for value, item in enumerate(items, start=1):
+        patch = item.current.mask
+        region = array[patch.slices]
+        region[patch.values & (region == 0)] = value
+    names = {value: item.name for value, item in enumerate(items, start=1)}
+    return Volume(array, scan.affine, "label", {"names": names})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -134,7 +133,7 @@ class Predictor:
             previous = previous.to(self._device())
         logits = self.model.decode(embedding, asked, previous)
         values = torch.nan_to_num(logits.detach().float()).clamp(-cv.LIMIT, cv.LIMIT)
-        return replace(tile, logits=values[0, 0].cpu().numpy().astype(np.float16))
+        return Tile(tile.cell, values[0, 0].cpu().numpy().astype(np.float16), tile.seed_mm)
 
     def _embed(self, window: Window, anchor: Anchor | None) -> Embedding:
         key = (window, anchor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from anypet.checks import Space, box_prompt, check_scan, mask_prompt, point_prompt
 from anypet.errors import AnyPETError, PromptError
-from anypet.objects import Patch, Prediction, SegmentedObject
+from anypet.objects import Patch, Prediction, SegmentedObject, label_map
 from anypet.prompts import Box, Point, Prompts
 from anypet.volume import Volume
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from anypet.whole_body import WholeBody
 
 BoolArray = npt.NDArray[np.bool_]
+Progress = Callable[[int, int], None]  # tiles done and planned
 _SCRIBBLE_CLICKS = 8
 
 
@@ -91,7 +92,7 @@ class Session:
         Raises:
             PromptError: not three finite numbers, or outside of the scan.
         """
-        return self._prompted(points=[point_prompt(self.scan, point, positive, space)])
+        return self.prompt([point_prompt(self.scan, point, positive, space)])
 
     def add_scribble(
         self, points: Iterable[Sequence[float]], positive: bool = True, space: Space = "voxel"
@@ -107,7 +108,7 @@ class Session:
         picks = np.unique(
             np.linspace(0, len(clicks) - 1, min(len(clicks), _SCRIBBLE_CLICKS)).round().astype(int)
         )
-        return self._prompted(points=[clicks[n] for n in picks])
+        return self.prompt([clicks[n] for n in picks])
 
     def add_box(self, lo: Sequence[float], hi: Sequence[float], space: Space = "voxel") -> BoolArray:
         """A box around the object, along the scan's axes; it takes the place of an earlier box.
@@ -121,7 +122,7 @@ class Session:
             PromptError: a corner is not three finite numbers, the box does not meet the scan, or it is flat
                 along an axis that has more than one voxel.
         """
-        return self._prompted(box=box_prompt(self.scan, lo, hi, space))
+        return self.prompt(box=box_prompt(self.scan, lo, hi, space))
 
     def add_mask(self, mask: npt.ArrayLike | Volume) -> BoolArray:
         """A mask that the user has already: the model refines it; it takes the place of an earlier mask.
@@ -132,24 +133,50 @@ class Session:
         Raises:
             PromptError: another shape or grid, values other than 0 and 1, or no voxel set.
         """
-        return self._prompted(prior=mask_prompt(self.scan, mask))
+        return self.prompt(prior=mask_prompt(self.scan, mask))
+
+    def prompt(
+        self, points: Sequence[Point] = (), box: Box | None = None, prior: Patch | None = None
+    ) -> BoolArray:
+        """Several prompts as one step, in the library's own types (RAS mm); on an error nothing has changed.
+
+        Args:
+            points: further clicks.
+            box: takes the place of an earlier one.
+            prior: the user's own mask; takes the place of an earlier one.
+        """
+        before = self.selected.current
+        boxes = before.prompts.boxes if box is None else (box,)
+        prompts = Prompts((*before.prompts.points, *points), boxes)
+        prior = before.prior if prior is None else prior
+        if not boxes and prior is None and not any(p.positive for p in prompts.points):
+            self.selected.push(Prediction(prompts))  # negative clicks alone: no model is needed for nothing
+        else:
+            self.selected.push(self.predictor.predict(prompts, prior, before))
+        return self.mask
 
     # -- the whole scan --------------------------------------------------------------------------------------
 
     def find_lesions(
-        self, ct: Volume | None = None, *, time_limit_s: float = 900.0, mirror: int = 3, **how: Any
+        self,
+        ct: Volume | None = None,
+        *,
+        time_limit_s: float = 900.0,
+        mirror: int = 3,
+        progress: Progress | None = None,
+        **how: Any,
     ) -> LesionResult:
         """Finds every lesion of the scan; each becomes an object, "lesion 1" being the largest.
 
         Args:
             ct: of the same patient, HU.
-            time_limit_s, mirror: see `anypet.lesions.pipeline.find_lesions`.
+            time_limit_s, mirror, progress: see `anypet.lesions.pipeline.find_lesions`.
             how: `tracer`, `rule`, `nets`, ... as there.
         """
         from anypet.whole_body import WholeBody
 
         self._whole = WholeBody(self, ct, **how)
-        result = self._whole.look(time_limit_s, mirror)
+        result = self._whole.look(time_limit_s, mirror, progress)
         self._whole.lesions()
         return result
 
@@ -170,11 +197,13 @@ class Session:
         i, j, k = (int(v) for v in np.clip(voxel, 0, np.array(self.scan.shape) - 1))
         return self._whole.click((i, j, k), positive)
 
-    def add_text(self, text: str, ct: Volume | None = None, **how: Any) -> dict[str, BoolArray]:
+    def add_text(
+        self, text: str, ct: Volume | None = None, *, progress: Progress | None = None, **how: Any
+    ) -> dict[str, BoolArray]:
         """Segments what words name: "left kidney", "liver and spleen", "all lesions" -> name and mask.
 
         Each becomes an object of that name and can be corrected by clicks. The scan is looked at as a whole
-        at the first text; `ct` and `how` are as for `find_lesions`.
+        at the first text; `ct`, `progress` and `how` are as for `find_lesions`.
 
         Raises:
             PromptError: a word is not known (the message lists those that are), or not in the scan.
@@ -185,22 +214,8 @@ class Session:
         if self._whole is None:
             self._whole = WholeBody(self, ct, **how)
         understand(text, self._whole.finder.config.organs)
-        self._whole.look(900.0)
+        self._whole.look(900.0, progress=progress)
         return add_text(self, self._whole, text)
-
-    def _prompted(
-        self, points: Sequence[Point] = (), box: Box | None = None, prior: Patch | None = None
-    ) -> BoolArray:
-        """Adds prompts to the selected object as one step -> its mask. On an error nothing has changed."""
-        before = self.selected.current
-        boxes = before.prompts.boxes if box is None else (box,)
-        prompts = Prompts((*before.prompts.points, *points), boxes)
-        prior = before.prior if prior is None else prior
-        if not boxes and prior is None and not any(p.positive for p in prompts.points):
-            self.selected.push(Prediction(prompts))  # negative clicks alone: no model is needed for nothing
-        else:
-            self.selected.push(self.predictor.predict(prompts, prior, before))
-        return self.mask
 
     # -- history ---------------------------------------------------------------------------------------------
 
@@ -289,14 +304,7 @@ class Session:
         A voxel that two objects claim stays with the one that was made first. `meta["names"]` maps value to
         name.
         """
-        count = len(self.objects)
-        array = np.zeros(self.scan.shape, np.uint8 if count < 256 else np.uint16)
-        for value, item in enumerate(self.objects.values(), start=1):
-            patch = item.current.mask
-            region = array[patch.slices]
-            region[patch.values & (region == 0)] = value
-        names = dict(enumerate(self.objects, start=1))
-        return Volume(array, self.scan.affine, "label", {"names": names})
+        return label_map(self.scan, list(self.objects.values()))
 
     # -- objects ---------------------------------------------------------------------------------------------
 
@@ -335,10 +343,28 @@ class Session:
         Raises:
             AnyPETError: there is no such object.
         """
+        self._selected = self._known(name)
+        return self.objects[name]
+
+    def _known(self, name: str) -> str:
         if name not in self.objects:
             raise AnyPETError(f"there is no object {name!r}; there are {', '.join(map(repr, self.objects))}")
-        self._selected = name
-        return self.objects[name]
+        return name
+
+    def rename(self, name: str, new: str) -> None:
+        """Gives an object another name; its place in the order stays.
+
+        Raises:
+            AnyPETError: there is no such object, or the new name is taken or empty.
+        """
+        self._known(name)
+        if not new or (new in self.objects and new != name):
+            raise AnyPETError(f"an object needs a new name; {new!r} is {'taken' if new else 'empty'}")
+        self.objects[name].name = new
+        self.objects = {item.name: item for item in self.objects.values()}
+        self._selected = new if self._selected == name else self._selected
+        if self._whole is not None:
+            self._whole.renamed(name, new)
 
     def remove(self, name: str) -> None:
         """Deletes an object with its history; selects the last one left, or makes a new one."""
@@ -369,6 +395,12 @@ class Session:
                 model = self._model
             self._predictor = Predictor(self.scan, model, self._policy)
         return self._predictor
+
+    @property
+    def nbytes(self) -> int:
+        """Memory beside the scan and the history: embeddings, and the maps of the whole-body networks."""
+        embeddings = 0 if self._predictor is None else self._predictor.cache.nbytes
+        return embeddings + (0 if self._whole is None else self._whole.nbytes)
 
     @property
     def model_name(self) -> str:
@@ -422,6 +454,10 @@ class Session:
 
         saved = load(Path(path), scan)
         session = cls(saved.scan, model or saved.model, weights, device, **options)
-        session.objects = saved.objects
-        session._selected = saved.selected
+        session.restore(saved.objects, saved.selected)
         return session
+
+    def restore(self, objects: Mapping[str, SegmentedObject], selected: str) -> None:
+        """Puts other objects of the same scan in the place of all, their histories included."""
+        self.objects = dict(objects)
+        self._selected = self._known(selected)

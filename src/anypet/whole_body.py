@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,10 +42,12 @@ class WholeBody:
         self.result: LesionResult | None = None
         self._names: list[str] = []
 
-    def look(self, time_limit_s: float, mirror: int = 0) -> LesionResult:
+    def look(
+        self, time_limit_s: float, mirror: int = 0, progress: Callable[[int, int], None] | None = None
+    ) -> LesionResult:
         """A sweep over the scan, once; later calls give the same."""
         if self.result is None:
-            self.result = self.finder.sweep(LesionClicks(), Depth(time_limit_s, mirror))
+            self.result = self.finder.sweep(LesionClicks(), Depth(time_limit_s, mirror), progress)
         return self.result
 
     def lesions(self) -> None:
@@ -98,6 +101,16 @@ class WholeBody:
         # bones and bowel lie in many pieces; of the others, stray ones are errors
         keep = np.flatnonzero(sizes >= 0.1 * sizes.max()) + 1
         return np.isin(parts, keep)
+
+    def renamed(self, name: str, new: str) -> None:
+        """A lesion's object has another name from now on."""
+        self._names = [new if one == name else one for one in self._names]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by the scan on the networks' grid and by the result, about."""
+        found = self.result
+        return self.finder.nbytes + (0 if found is None else found.mask.nbytes + found.instances.nbytes)
 
     def _match(self, mask: BoolArray, names: list[str]) -> str | None:
         """The object that shares most voxels with a mask, or None."""

@@ -96,6 +96,11 @@ class LesionFinder:
         self._organs: npt.NDArray[np.uint8] | None = None
         self._report: DepthReport | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Memory held by the scan on the networks' grid and by what was found."""
+        return sum(value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray))
+
     def sweep(
         self,
         clicks: LesionClicks,
