@@ -110,7 +110,7 @@ def _shadows(
 ) -> list[npt.NDArray[np.bool_]]:
     """The projection of a mask along each view, as planes of the turned scan."""
     small = upright.turn(patch.values)
-    ends = [upright.index(pet.to_mm([getattr(s, end) - rim for s in patch.slices]))
+    ends = [upright.index(pet.to_mm([getattr(s, end) - rim for s in patch.slices]).tolist())
             for end, rim in (("start", 0), ("stop", 1))]  # fmt: skip
     low = np.round(np.minimum(*ends)).astype(int)
     shadows = []
