@@ -36,6 +36,7 @@ def test_package_holds_types_settings_and_weights():
         "py.typed",
         "training/configs/compact.yaml",
         "splits/sts.json",
+        "report/report.html.j2",
         "weights/default.safetensors",
         "weights/default.md",
         "weights/default-lesion.md",
@@ -56,6 +57,9 @@ def test_command_line_lists_its_commands():
     assert done.returncode == 0
     for name in (
         "segment",
+        "measure",
+        "response",
+        "report",
         "info",
         "convert",
         "export",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from nibabel.orientations import apply_orientation, io_orientation
 
 from anypet.errors import AnyPETError
 from anypet.objects import bounds
+from anypet.planes import (
+    AXIAL,
+    CORONAL,
+    SAGITTAL,
+    Upright,
+    View,
+    body_extent,
+    draw_outline,
+    draw_plane,
+    grey_limit,
+)
 from anypet.prompts import Prompts
 from anypet.volume import FloatArray, Volume
 
@@ -26,64 +35,6 @@ from anypet.volume import FloatArray, Volume
 COLOURS = ("#d1345b", "#0077b6", "#e07a00", "#2a9d5c", "#7b2cbf", "#00a6a6", "#a05a2c", "#c9184a")
 _INK = "#22262b"
 _VIEW_MM = 140.0  # least width of a slice
-
-
-@dataclass(frozen=True)
-class _View:
-    """A plane: which RAS axes run to the right and up the page, and along which one looks."""
-
-    name: str
-    across: int
-    up: int
-    along: int
-    flip: bool  # the axis across runs to the left
-    sides: tuple[str, str, str, str]  # left, right, top, bottom
-
-
-# radiological: the patient's right is on the left of the page, the nose of a sagittal slice too
-_CORONAL = _View("Coronal", 0, 2, 1, True, ("R", "L", "S", "I"))
-_SAGITTAL = _View("Sagittal", 1, 2, 0, True, ("A", "P", "S", "I"))
-_AXIAL = _View("Axial", 0, 1, 2, True, ("R", "L", "A", "P"))
-
-
-class _Upright:
-    """A scan turned to the RAS axes nearest to its own; a view of the array, not a copy."""
-
-    def __init__(self, scan: Volume) -> None:
-        self._orientation = io_orientation(scan.affine)
-        axes = self._orientation[:, 0].astype(int)
-        self.array = self.turn(scan.array)
-        self.spacing = np.zeros(3)
-        self.spacing[axes] = scan.spacing
-        self._scan = scan
-
-    def turn(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """An array on the scan's grid -> (R, A, S) order, each axis growing towards R, A, S."""
-        return np.asarray(apply_orientation(array, self._orientation))
-
-    def index(self, mm: Sequence[float]) -> FloatArray:
-        """RAS mm -> continuous index of the turned array."""
-        voxel = self._scan.to_voxel(mm)
-        out = np.zeros(3)
-        for n, (axis, direction) in enumerate(self._orientation):
-            out[int(axis)] = voxel[n] if direction > 0 else self._scan.shape[n] - 1 - voxel[n]
-        return out
-
-    def extent(self, view: _View) -> tuple[float, float, float, float]:
-        """Edges of the plane, mm from its first voxel's outer corner: left, right, bottom, top."""
-        width = self.array.shape[view.across] * self.spacing[view.across]
-        height = self.array.shape[view.up] * self.spacing[view.up]
-        return (width, 0.0, 0.0, height) if view.flip else (0.0, width, 0.0, height)
-
-    def place(self, view: _View, index: FloatArray) -> tuple[float, float]:
-        """A voxel index -> (across, up) in the plane's mm."""
-        mm = (index + 0.5) * self.spacing
-        return float(mm[view.across]), float(mm[view.up])
-
-
-def _page(plane: npt.NDArray[Any], view: _View) -> npt.NDArray[Any]:
-    """A plane (its two axes in RAS order) -> rows bottom to top, columns left to right before any flip."""
-    return plane.T if view.across < view.up else plane
 
 
 def mip_figure(
@@ -128,7 +79,7 @@ def mip_figure(
         raise AnyPETError(
             f"{path}: no picture is written with the suffix {path.suffix!r}; use .png, .pdf or .svg"
         )
-    upright = _Upright(scan)
+    upright = Upright(scan)
     turned = {name: upright.turn(mask) for name, mask in masks.items()}
     clicks = _clicks(upright, prompts)
     with matplotlib.rc_context({"font.family": "sans-serif", "font.size": 10, "text.color": _INK}):
@@ -149,32 +100,31 @@ def mip_figure(
 Clicks = list[tuple[FloatArray, bool]]
 
 
-def _clicks(upright: _Upright, prompts: Prompts | Mapping[str, Prompts] | None) -> Clicks:
+def _clicks(upright: Upright, prompts: Prompts | Mapping[str, Prompts] | None) -> Clicks:
     every = [prompts] if isinstance(prompts, Prompts) else list((prompts or {}).values())
     return [(upright.index(point.mm), point.positive) for each in every for point in each.points]
 
 
 def _draw(
     figure: Figure,
-    upright: _Upright,
+    upright: Upright,
     masks: Mapping[str, npt.NDArray[np.bool_]],
     clicks: Clicks,
     vmax: float | None,
 ) -> float:
     """The two projections, the three slices and the grey scale -> where the right half of the page begins."""
     projections = {}
-    for view in (_CORONAL, _SAGITTAL):
+    for view in (CORONAL, SAGITTAL):
         projections[view.name] = np.nan_to_num(upright.array.max(axis=view.along).astype(np.float32))
     if vmax is None:
-        bright = float(np.percentile(projections["Coronal"], 99.8))
-        vmax = 10.0 if bright > 4 else max(2.5 * bright, 1.0)
-    body = _body(upright, list(projections.values()), vmax, clicks)
+        vmax = grey_limit(projections["Coronal"])
+    body = body_extent(upright, list(projections.values()), vmax, [index for index, _ in clicks])
     boxes = _columns(upright, body)
-    for view, box, (low, high) in zip((_CORONAL, _SAGITTAL), boxes, body, strict=True):
+    for view, box, (low, high) in zip((CORONAL, SAGITTAL), boxes, body, strict=True):
         axes = figure.add_axes(box)
-        image = _picture(axes, upright, view, projections[view.name], vmax)
+        image = draw_plane(axes, upright, view, projections[view.name], vmax)
         for colour, mask in zip(_cycle(len(masks)), masks.values(), strict=True):
-            _outline(axes, upright, view, np.asarray(mask.any(axis=view.along)), colour)
+            draw_outline(axes, upright, view, np.asarray(mask.any(axis=view.along)), colour)
         _mark(axes, upright, view, clicks)
         axes.set_xlim(high, low)
         axes.set_title(f"{view.name} projection", fontsize=10, pad=6)
@@ -187,21 +137,7 @@ def _draw(
     return left
 
 
-def _body(
-    upright: _Upright, projections: Sequence[npt.NDArray[Any]], vmax: float, clicks: Clicks
-) -> FloatArray:
-    """(2, 2): from where to where along R and A (mm) there is more than air, with a rim of a centimetre."""
-    spans = []
-    for axis, projection in enumerate(projections):
-        size = upright.array.shape[axis]
-        warm = np.flatnonzero((projection > 0.02 * vmax).sum(1) > 0.02 * projection.shape[1])
-        ends = [*(warm[[0, -1]] if warm.size else (0, size - 1)), *(index[axis] for index, _ in clicks)]
-        low, high = min(ends) * upright.spacing[axis] - 10, (max(ends) + 1) * upright.spacing[axis] + 10
-        spans.append((max(low, 0.0), min(high, size * upright.spacing[axis])))
-    return np.array(spans)
-
-
-def _columns(upright: _Upright, body: FloatArray) -> tuple[tuple[float, float, float, float], ...]:
+def _columns(upright: Upright, body: FloatArray) -> tuple[tuple[float, float, float, float], ...]:
     """Places of the two projections: as tall as the page allows, at one scale, in about half of its width."""
     size = np.append(body[:, 1] - body[:, 0], upright.array.shape[2] * upright.spacing[2])
     page = np.array([13.0, 8.0])
@@ -214,7 +150,7 @@ def _columns(upright: _Upright, body: FloatArray) -> tuple[tuple[float, float, f
 
 def _slices(
     figure: Figure,
-    upright: _Upright,
+    upright: Upright,
     masks: Mapping[str, npt.NDArray[np.bool_]],
     clicks: Clicks,
     vmax: float,
@@ -223,13 +159,13 @@ def _slices(
     """Axial, coronal and sagittal slices in a row, through the first object, close enough to see it."""
     centre, reach = _focus(upright, masks, clicks)
     width = (0.985 - left - 0.03) / 3
-    for n, view in enumerate((_AXIAL, _CORONAL, _SAGITTAL)):
+    for n, view in enumerate((AXIAL, CORONAL, SAGITTAL)):
         axes = figure.add_axes((left + n * (width + 0.015), 0.90 - width * 13 / 8, width, width * 13 / 8))
         at = int(centre[view.along])
         plane = np.nan_to_num(np.take(upright.array, at, axis=view.along).astype(np.float32))
-        _picture(axes, upright, view, plane, vmax)
+        draw_plane(axes, upright, view, plane, vmax)
         for colour, mask in zip(_cycle(len(masks)), masks.values(), strict=True):
-            _outline(axes, upright, view, np.take(mask, at, axis=view.along), colour)
+            draw_outline(axes, upright, view, np.take(mask, at, axis=view.along), colour)
         x, y = upright.place(view, centre)
         style: dict[str, Any] = {"color": _INK, "lw": 0.6, "alpha": 0.45, "dashes": (4, 4)}
         axes.axvline(x, **style)
@@ -243,7 +179,7 @@ def _slices(
 
 
 def _focus(
-    upright: _Upright, masks: Mapping[str, npt.NDArray[np.bool_]], clicks: Clicks
+    upright: Upright, masks: Mapping[str, npt.NDArray[np.bool_]], clicks: Clicks
 ) -> tuple[FloatArray, float]:
     """The voxel that the slices go through (the object's nearest to its centroid), and their width in mm."""
     for mask in masks.values():
@@ -262,45 +198,7 @@ def _focus(
     return middle.astype(float), float((np.array(upright.array.shape) * upright.spacing).max())
 
 
-def _picture(axes: Axes, upright: _Upright, view: _View, plane: npt.NDArray[Any], vmax: float) -> Any:
-    """One plane in inverted grey, with the patient's sides written at its edges."""
-    left, right, bottom, top = upright.extent(view)
-    page = _page(plane, view)
-    if view.flip:  # imshow wants columns from left to right; the axis itself runs from right to left
-        page = page[:, ::-1]
-    image = axes.imshow(
-        page,
-        cmap="gray_r",
-        vmin=0,
-        vmax=vmax,
-        origin="lower",
-        extent=(left, right, bottom, top),
-        interpolation="bilinear",
-        aspect="equal",
-    )
-    axes.set_facecolor("white")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set(color="#c9ced6", linewidth=0.8)
-    places = ((0.02, 0.5, "left"), (0.98, 0.5, "right"), (0.5, 0.985, "center"), (0.5, 0.015, "center"))
-    heights = ("center", "center", "top", "bottom")
-    for side, (x, y, across), up in zip(view.sides, places, heights, strict=True):
-        axes.text(x, y, side, transform=axes.transAxes, ha=across, va=up, fontsize=8, color="#6b7480")
-    return image
-
-
-def _outline(axes: Axes, upright: _Upright, view: _View, plane: npt.NDArray[np.bool_], colour: str) -> None:
-    """The rim of a mask in a plane, halfway between voxel centres."""
-    if not plane.any():
-        return
-    page = np.pad(_page(plane, view).astype(np.float32), 1)  # objects at the scan's edge have a rim too
-    x = (np.arange(page.shape[1]) - 0.5) * upright.spacing[view.across]
-    y = (np.arange(page.shape[0]) - 0.5) * upright.spacing[view.up]
-    axes.contour(x, y, page, levels=[0.5], colors=[colour], linewidths=1.4)
-
-
-def _mark(axes: Axes, upright: _Upright, view: _View, clicks: Clicks) -> None:
+def _mark(axes: Axes, upright: Upright, view: View, clicks: Clicks) -> None:
     """Clicks: a green plus on the object, a red cross beside it."""
     for index, positive in clicks:
         x, y = upright.place(view, index)

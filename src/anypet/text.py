@@ -41,7 +41,15 @@ SYNONYMS = {
     "cancer": LESIONS,
 }
 SIDES = {"left": "left", "l": "left", "lt": "left", "right": "right", "r": "right", "rt": "right"}
+_LESION = re.compile(
+    r"lesion|tumou?r|\bgtv|metasta|cancer|carcinoma|lymphoma|sarcoma|malignan|lymph node", re.IGNORECASE
+)
 _IDLE = {"the", "a", "an", "all", "both", "each", "every", "any", "my", "of", "please", "segment"}
+
+
+def is_lesion(name: str) -> bool:
+    """Whether the name of a label means disease ("lesion 3", "GTV_Mass", "tumor") and not an organ."""
+    return bool(_LESION.search(name))
 
 
 def understand(text: str, organs: Sequence[str]) -> list[str]:

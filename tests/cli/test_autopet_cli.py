@@ -87,6 +87,25 @@ def test_predict_runs_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert asked["ct"].unit == "HU"
 
 
+def test_predict_with_an_nnunet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pet = lay_out(tmp_path / "in", [{"point": [4, 3, 2], "name": "tumor"}])
+    asked: list[Any] = []
+
+    def find_lesions(pet: Volume, ct: Volume, clicks: LesionClicks, folders: Any, **settings: Any) -> Any:
+        asked.extend([folders, clicks, settings])
+        return types.SimpleNamespace(mask=pet.array > 12)
+
+    monkeypatch.setattr("anypet.lesions.nnunet.run.find_lesions", find_lesions)
+    monkeypatch.setattr("anypet.lesions.nnunet.folder.read_folder", lambda path, said: (path, said))
+    result = invoke("predict", tmp_path / "in", tmp_path / "out", "--nnunet", "fdg=a", "--nnunet", "psma=b")
+    assert result.exit_code == 0, result.output
+    file = tmp_path / "out" / "images" / "tumor-lesion-segmentation" / f"{CT_NAME}.mha"
+    expected = sitk.GetArrayFromImage(pet) > 12
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(file))), expected)
+    settings = {"tracer": "auto", "time_limit_s": 900.0, "device": "cpu"}
+    assert asked == [{"FDG": ("a", None), "PSMA": ("b", None)}, LesionClicks(((4, 3, 2),)), settings]
+
+
 @pytest.fixture
 def scored(tmp_path: Path) -> Path:
     for name in ("fdg_aa_1", "fdg_aa_2", "psma_bb_1"):

@@ -10,11 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from anypet.cli.app import app
+from anypet.cli.lesions import nnunet_folders
 from anypet.errors import AnyPETError
 from anypet.io import write
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "lesions"))
 from lesion_fakes import HotNet, scan
+from nnunet_toys import need_nnunet, nnunet_folder
 
 FIRST = (28, 22, 40)
 
@@ -74,3 +76,48 @@ def test_a_file_in_the_way_is_named(pet):
     result = run(pet, "-o", pet)
     assert isinstance(result.exception, AnyPETError)
     assert "is a file" in str(result.exception)
+
+
+def test_an_nnunet_folder_in_place_of_our_network(tmp_path):
+    need_nnunet()
+    folder = nnunet_folder(
+        tmp_path / "model", ("CT", "PET", "FG", "BG"), {"background": 0, "liver": 1, "lesion": 2}
+    )
+    spots = scan((24, 22, 26), spots=((12, 11, 13, 4),))
+    write(spots, tmp_path / "pet.nii.gz")
+    write(spots.with_array(spots.array * 10, unit="HU"), tmp_path / "ct.nii.gz")
+    (tmp_path / "clicks.json").write_text(json.dumps({"tumor": [[12, 11, 13]], "background": []}))
+    out = tmp_path / "out"
+    result = run(
+        tmp_path / "pet.nii.gz", "-o", out, "--ct", tmp_path / "ct.nii.gz", "--nnunet", f"fdg={folder}",
+        "--clicks", tmp_path / "clicks.json", "--mirror", 0, "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    mask = np.asarray(nib.load(out / "mask.nii.gz").dataobj)
+    assert mask[12, 11, 13] == 1  # a click has the last word, whatever a random network says
+    told = json.loads(result.stdout)
+    assert told["lesions"] == np.asarray(nib.load(out / "instances.nii.gz").dataobj).max() >= 1
+    assert "nnU-Net: 0 of 0 mirror axes" in told["depth"]["why"]
+    assert np.asarray(nib.load(out / "organs.nii.gz").dataobj).max() == 1
+    assert (out / "lesions.csv").exists()
+    assert (out / "picture.png").exists()
+
+
+def test_what_cannot_go_together_is_said(pet, tmp_path):
+    both = run(pet, "-o", tmp_path / "out", "--weights", "a.safetensors", "--nnunet", "folder")
+    assert "give one of them" in str(both.exception)
+    lacking = run(pet, "-o", tmp_path / "out", "--nnunet", tmp_path)
+    assert "no trained nnU-Net folder" in str(lacking.exception)
+
+
+def test_one_folder_for_each_tracer(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "anypet.lesions.nnunet.folder.read_folder", lambda path, said: seen.append((path, said)) or path
+    )
+    folders = nnunet_folders(["fdg=a", "PSMA=b"], "CT, pet")
+    assert folders == {"FDG": "a", "PSMA": "b"}
+    assert seen == [("a", ["ct", "pet"]), ("b", ["ct", "pet"])]
+    assert nnunet_folders(["x=y/z"], None) == {"": "x=y/z"}
+    with pytest.raises(AnyPETError, match="one for FDG already"):
+        nnunet_folders(["fdg=a", "fdg=b"], None)

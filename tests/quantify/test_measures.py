@@ -135,7 +135,11 @@ def test_the_patient_of_the_header_and_what_is_given() -> None:
     scan = empty((4.0, 4.0, 4.0), 20.0)
     known = scan.with_array(scan.array, patient={"weight_kg": 70.0, "height_m": None, "sex": "M"})
     assert Patient.of(known) == Patient(70.0, None, "M")
-    assert Patient.of(known, 75.0, 1.8) == Patient(75.0, 1.8, "M")
+    assert Patient.of(known, 70.0, 1.8, "O") == Patient(70.0, 1.8, "O")
+    grams = scan.with_array(scan.array, patient={"weight_kg": 70500.0, "height_m": 172.0, "sex": "F"})
+    assert Patient.of(grams) == Patient(70.5, 1.72, "F")
+    with pytest.raises(SUVError, match=r"made with the header's 70 kg"):
+        Patient.of(known, 75.0)
     assert Patient.of(known).body_surface_m2() is None
     assert Patient.of(known, None, 1.8).body_surface_m2() == body.body_surface_area(70.0, 1.8)
     with pytest.raises(SUVError, match=r"height \(PatientSize\)"):

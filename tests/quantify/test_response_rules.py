@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from typing import Any
@@ -80,7 +81,17 @@ def test_percist(baseline: TimePoint, followup: TimePoint, new: list[str], resul
     assert found.result == result
     assert found.inputs["SUL"] == "SUVlbm"
     assert found.inputs["SULpeak needed at baseline"] == pytest.approx(2.6)
-    assert found.warnings == ()
+    assert [w for w in found.warnings if "is it one?" not in w] == []
+
+
+def test_percist_doubts_a_tiny_new_lesion() -> None:
+    rows = table((5.0, 60), (3.0, 1)).rows
+    tiny = dataclasses.replace(rows[1], volume_ml=0.06)
+    after = dataclasses.replace(table((5.0, 60), (3.0, 1)), rows=(rows[0], tiny))
+    point = TimePoint(after, region(1.6), uptake_minutes=60.0)
+    assert percist(visit((8.0, 100)), point, ["lesion 2"]).warnings == (
+        "new lesion 'lesion 2' has only 0.06 mL: is it one?",
+    )
 
 
 def test_percist_with_a_diseased_liver_takes_the_blood_pool() -> None:

@@ -18,6 +18,8 @@ from anypet.errors import AnyPETError
 COMMANDS = (
     "segment",
     "measure",
+    "response",
+    "report",
     "info",
     "convert",
     "export",

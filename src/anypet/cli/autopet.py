@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -32,11 +32,19 @@ def predict(
     ] = Path("/output"),
     tracer: Annotated[str, typer.Option(help="auto, fdg or psma.")] = "auto",
     time_limit: Annotated[float, typer.Option(help="Seconds that the segmentation may take.")] = 900.0,
+    nnunet: Annotated[
+        list[str] | None, typer.Option(help="Trained nnU-Net folder, as in anypet lesions.")
+    ] = None,
+    channels: Annotated[str | None, typer.Option(help="What its channels show, if it does not say.")] = None,
+    device: Annotated[str, typer.Option(help="Of an nnU-Net: cpu, cuda, mps.")] = "cpu",
 ) -> None:
     """Segments one case as Grand Challenge lays it out."""
     from anypet.autopet.contract import run_contract
 
-    _wrote(run_contract(input_folder, output_folder, _segmenter(tracer, time_limit)))
+    segmenter = _segmenter(tracer, time_limit)
+    if nnunet:
+        segmenter = _nnunet_segmenter(nnunet, channels, tracer, time_limit, device)
+    _wrote(run_contract(input_folder, output_folder, segmenter))
 
 
 @autopet.command("simulate-clicks")
@@ -72,6 +80,39 @@ def simulate_clicks(
         edge_offset=edge_offset,
     )
     _wrote(write_clicks(clicks, output, "gc" if spelling == "gc" else "plain"))
+
+
+@autopet.command("export-nnunet")
+def export_nnunet(
+    cases: Annotated[
+        Path, typer.Argument(help="List of cases (.csv or .json) with PET, CT and lesion label.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to make, named like nnUNet_raw/Dataset501_Lesions.")
+    ],
+    seed: Annotated[int, typer.Option(min=0, help="Of the clicks.")] = 42,
+    budget: Annotated[int, typer.Option(min=0, help="Clicks of either kind at most.")] = 10,
+    vary: Annotated[
+        bool, typer.Option("--vary/--all", help="Each case gets 0 to --budget clicks, or all of them.")
+    ] = True,
+    click_channels: Annotated[
+        int, typer.Option(min=1, max=2, help="One for each kind of click, or one for their difference.")
+    ] = 2,
+    organs: Annotated[bool, typer.Option(help="Organs that every case names become labels.")] = True,
+) -> None:
+    """Writes training data for nnU-Net: CT, PET and simulated clicks as channels; test cases are left out."""
+    from anypet.autopet.nnunet_raw import export_raw
+    from anypet.evaluation.lesion_cases import lesion_cases
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("cases", total=None)
+        written = export_raw(
+            lesion_cases(cases, "train", "validation", None), output, seed=seed, budget=budget, vary=vary,
+            click_channels=click_channels, organs=organs,  # type: ignore[arg-type]
+            progress=lambda done, planned: bars.update(task, completed=done, total=planned),
+        )  # fmt: skip
+    _wrote(written)
 
 
 @autopet.command()
@@ -120,6 +161,18 @@ def _segmenter(tracer: str, time_limit_s: float) -> Segmenter:
     return lambda pet, ct, clicks: (
         find_lesions(pet, ct, clicks, tracer=tracer, time_limit_s=time_limit_s).mask  # type: ignore[arg-type]
     )
+
+
+def _nnunet_segmenter(
+    given: list[str], channels: str | None, tracer: str, time_limit_s: float, device: str
+) -> Segmenter:
+    """nnU-Nets with our clean-up as what the contract and the protocol take."""
+    from anypet.cli.lesions import nnunet_folders
+    from anypet.lesions.nnunet.run import find_lesions
+
+    folders = nnunet_folders(given, channels)
+    options: dict[str, Any] = {"tracer": tracer, "time_limit_s": time_limit_s, "device": device}
+    return lambda pet, ct, clicks: find_lesions(pet, ct, clicks, folders, **options).mask
 
 
 def _wrote(path: Path) -> None:

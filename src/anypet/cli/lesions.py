@@ -15,6 +15,7 @@ from anypet.errors import AnyPETError
 
 if TYPE_CHECKING:
     from anypet.lesions.finder import LesionResult
+    from anypet.lesions.nnunet.folder import NnunetFolder
     from anypet.volume import Volume
 
 
@@ -36,6 +37,16 @@ def lesions(
     weights: Annotated[
         list[Path] | None, typer.Option(help="Weights in place of the packaged; several are averaged.")
     ] = None,
+    nnunet: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Trained nnU-Net folder in place of our network; fdg=FOLDER and psma=FOLDER for one each."
+        ),
+    ] = None,
+    channels: Annotated[
+        str | None,
+        typer.Option(help="What its channels show, if it does not say: ct,pet,clicks or ct,pet,tumour,..."),
+    ] = None,
     unit: Annotated[str | None, typer.Option(help="SUVbw, where the file does not say that it is.")] = None,
     series: Annotated[str | None, typer.Option(help="Series UID or number, where there are several.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps.")] = "cpu",
@@ -49,9 +60,12 @@ def lesions(
     from anypet.io import read_study
     from anypet.lesions.clean_up import SmallRule
     from anypet.lesions.click_files import LesionClicks, read_clicks
+    from anypet.lesions.nnunet.run import find_lesions as by_nnunet
     from anypet.lesions.pipeline import find_lesions, load_nets
 
     console = Console(stderr=True)
+    if weights and nnunet:
+        raise AnyPETError("--weights are of our network, --nnunet is another; give one of them")
     if output.exists() and not output.is_dir():
         raise AnyPETError(f"{output} is a file; -o names a folder")
     asked = LesionClicks() if clicks is None else read_clicks(clicks)
@@ -63,12 +77,35 @@ def lesions(
         def report(done: int, planned: int) -> None:
             bars.update(task, completed=done, total=planned)
 
-        result = find_lesions(
-            study.pet, study.ct, asked, tracer=tracer, organs=organs,  # type: ignore[arg-type]
-            time_limit_s=60 * time_limit, policy=policy, mirror=mirror,  # type: ignore[arg-type]
-            rule=SmallRule(min_ml), nets=load_nets(weights or (), device), device=device, progress=report,
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "tracer": tracer, "organs": organs, "time_limit_s": 60 * time_limit, "policy": policy,
+            "mirror": mirror, "rule": SmallRule(min_ml), "device": device, "progress": report,
+        }  # fmt: skip
+        if nnunet:
+            result = by_nnunet(study.pet, study.ct, asked, nnunet_folders(nnunet, channels), **options)
+        else:
+            nets = load_nets(weights or (), device)
+            result = find_lesions(study.pet, study.ct, asked, nets=nets, **options)
     _write(output, study.pet, result, console, as_json, pet.name)
+
+
+def nnunet_folders(given: list[str], channels: str | None) -> dict[str, NnunetFolder]:
+    """Words of `--nnunet` -> folders by tracer, "" for any.
+
+    Raises:
+        AnyPETError: a folder cannot be read, or two are given for one tracer.
+    """
+    from anypet.lesions.nnunet.folder import read_folder
+
+    said = None if channels is None else [word.strip().lower() for word in channels.split(",")]
+    folders: dict[str, NnunetFolder] = {}
+    for word in given:
+        name, equals, path = word.partition("=")
+        tracer = name.upper() if equals and name.lower() in ("fdg", "psma") else ""
+        if tracer in folders:
+            raise AnyPETError(f"--nnunet {word}: there is one for {tracer or 'both tracers'} already")
+        folders[tracer] = read_folder(path if tracer else word, said)
+    return folders
 
 
 def _write(

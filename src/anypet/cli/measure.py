@@ -29,7 +29,7 @@ def measure(
         str, typer.Option(help="bw, lbm (Janmahasatian), lbm-james, ibw or bsa: the SUV to measure in.")
     ] = "bw",
     weight: Annotated[
-        float | None, typer.Option(help="Patient's weight in kg, where the header is silent or wrong.")
+        float | None, typer.Option(help="Patient's weight in kg, where the file does not say it.")
     ] = None,
     height: Annotated[float | None, typer.Option(help="Patient's height in metres.")] = None,
     sex: Annotated[str | None, typer.Option(help="Patient's sex: M, F or O (mean of both formulas).")] = None,

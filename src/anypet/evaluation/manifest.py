@@ -41,14 +41,23 @@ def manifest_cases(path: Path | str, split: str | None = None, skip_unlabelled: 
     for number, row in chosen:
         if skip_unlabelled and row.label is None:
             continue
-        case = _case(row, f"{path.name}, case {number}")
+        case = case_of(row, f"{path.name}, case {number}")
         seen[case.name] = seen.get(case.name, 0) + 1
         name = case.name if seen[case.name] == 1 else f"{case.name} ({seen[case.name]})"
         unique.append(replace(case, name=name))
     return unique
 
 
-def _case(row: Row, where: str) -> Case:
+def case_of(row: Row, where: str) -> Case:
+    """The case of one row.
+
+    Args:
+        row: with a label.
+        where: names the row in messages.
+
+    Raises:
+        AnyPETError: it has no label, or a unit other than SUVbw.
+    """
     if row.label is None:
         raise AnyPETError(
             f"{where}: the field 'label' is missing or empty; evaluation needs a label: "

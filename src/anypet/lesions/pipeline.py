@@ -83,11 +83,8 @@ def prepare(
     device: str = "cpu",
 ) -> LesionFinder:
     """The finder of a scan, with the networks of its tracer; see `find_lesions`."""
-    if pet.unit != "SUVbw":
-        raise AnyPETError(f"lesions are found in SUVbw, this PET is in {pet.unit}; convert it first")
-    if ct is not None and ct.unit != "HU":
-        raise AnyPETError(f"the CT must be in HU, it is in {ct.unit}")
-    guess, used = _tracers(pet, tracer)
+    check_units(pet, ct)
+    guess, used = tracers_of(pet, tracer)
     by_tracer = {name: _nets_of(nets, name, device) for name in used}
     return LesionFinder(pet, ct, by_tracer, organs=organs, rule=rule, clean=clean, guess=guess)
 
@@ -115,8 +112,24 @@ def _nets_of(nets: Nets | Mapping[str, Nets] | None, tracer: str, device: str) -
     return found
 
 
-def _tracers(pet: Volume, tracer: str) -> tuple[TracerGuess | None, tuple[str, ...]]:
-    """What the discriminator said, and the tracers to reckon with."""
+def check_units(pet: Volume, ct: Volume | None) -> None:
+    """Raises `AnyPETError` unless the PET is in SUVbw and the CT, if any, in HU."""
+    if pet.unit != "SUVbw":
+        raise AnyPETError(f"lesions are found in SUVbw, this PET is in {pet.unit}; convert it first")
+    if ct is not None and ct.unit != "HU":
+        raise AnyPETError(f"the CT must be in HU, it is in {ct.unit}")
+
+
+def tracers_of(pet: Volume, tracer: str) -> tuple[TracerGuess | None, tuple[str, ...]]:
+    """What the discriminator said, and the tracers to reckon with ("FDG", "PSMA" or both).
+
+    Args:
+        pet: SUVbw.
+        tracer: "fdg", "psma", or "auto" to ask the discriminator.
+
+    Raises:
+        AnyPETError: another tracer.
+    """
     told = tracer.upper()
     if told in ("FDG", "PSMA"):
         return None, (told,)

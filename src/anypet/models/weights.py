@@ -82,7 +82,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if head[8:9] == b"{":
         tensors, metadata = _read_safetensors(path)
     else:
-        tensors = _state_dict_in(_read_torch(path), path)
+        tensors = _state_dict_in(read_checkpoint(path), path)
     return {key: _as_float32(tensor) for key, tensor in _without_prefix(tensors).items()}, metadata
 
 
@@ -108,7 +108,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch it again") from error
 
 
-def _read_torch(path: Path) -> Any:
+def read_checkpoint(path: Path) -> Any:
+    """All that torch saved in a file, if it is tensors, plain values and `SAFE_TYPES` alone.
+
+    Raises:
+        WeightsError: it holds anything else (the message names it; it is not run), or is damaged.
+    """
     try:
         # weights_only refuses every other type; before torch 2.6 it could be tricked (CVE-2025-32434)
         with torch.serialization.safe_globals(SAFE_TYPES):

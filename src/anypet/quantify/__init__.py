@@ -1,1 +1,1 @@
-"""From masks to numbers: measures of lesions and organs, reference regions, response, radiomics."""
+"""From masks to numbers: measures of objects, reference regions, response, matching, radiomics, networks."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from anypet.files import write_whole
-from anypet.quantify import deauville, lymphoma, psma, regions, response
+from anypet.quantify import deauville, lymphoma, matching, psma, regions, response
 from anypet.quantify.definitions import OBJECT, SPREAD, Definition
 from anypet.quantify.peak import CENTRES
 from anypet.quantify.proposal import NOTICE
@@ -23,6 +23,7 @@ fails when they differ.
 {NOTICE}
 """
 _CRITERIA: tuple[tuple[str, Sequence[str], str], ...] = (
+    ("Lesions of two scans", matching.RULE, matching.SOURCE),
     ("PERCIST 1.0", response.RULE, response.SOURCE),
     ("Total metabolic tumour volume (lymphoma)", lymphoma.RULE, lymphoma.SOURCE),
     ("Deauville score", deauville.RULE, deauville.SOURCE),

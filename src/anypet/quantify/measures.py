@@ -88,8 +88,7 @@ def measure(
         spleen: (I, J, K) bool, for the distance to it.
         connectivity: which voxels make one lesion, for the count and the distances: 6, 18 or 26.
         centre: where SUVpeak's sphere may have its centre: "inside" the object, "near" it, or on its
-        "hottest"
-            voxel.
+            "hottest" voxel.
 
     Returns:
         The table; it has no row where there is no object.

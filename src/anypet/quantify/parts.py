@@ -39,8 +39,7 @@ def parts_of(objects: Objects, scan: Volume) -> list[Part]:
 
     Args:
         objects: labels on the scan's grid (`read_labels`), or name -> (I, J, K) bool (`read_masks`), which
-        may
-            overlap.
+            may overlap.
         scan: the scan they lie in.
 
     Raises:
@@ -112,15 +111,22 @@ def lesions_of(mask: npt.NDArray[Any], connectivity: Connectivity = 26) -> list[
     return sorted(patches, key=lambda patch: -int(np.count_nonzero(patch.values)))
 
 
-def split_into_lesions(objects: Objects, scan: Volume, connectivity: Connectivity = 26) -> Volume:
+def split_into_lesions(
+    objects: Objects, scan: Volume, connectivity: Connectivity = 26, smallest_ml: float = 0.0
+) -> Volume:
     """Labels in which every connected component is an object of its own, numbered from the largest.
 
     Args:
         objects, scan: as for `parts_of`; objects that touch become one lesion.
         connectivity: as for `lesions_of`.
+        smallest_ml: components of less volume are left out.
     """
     mask = union(parts_of(objects, scan), scan.shape)
-    found = lesions_of(mask, connectivity)
+    found = [
+        patch
+        for patch in lesions_of(mask, connectivity)
+        if np.count_nonzero(patch.values) * scan.voxel_volume_ml >= smallest_ml
+    ]
     array = np.zeros(scan.shape, np.uint8 if len(found) < 256 else np.uint16)
     for label, patch in enumerate(found, start=1):
         array[patch.slices][patch.values] = label

@@ -17,7 +17,6 @@ from typing import Any, Literal, get_args
 import edt
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import correlate
 
 from anypet.errors import AnyPETError
 from anypet.objects import Patch, Triple
@@ -212,6 +211,8 @@ class _Crop:
 
     def correlated(self, voxels: npt.NDArray[Any], kernel: FloatArray) -> FloatArray:
         """What `weighted` gives, for so many voxels that a Fourier transform of the whole crop is quicker."""
+        from scipy.signal import correlate  # takes half a second to import, and few objects are so large
+
         at = tuple((voxels - self.start).T)
         sums = correlate(self.values, kernel, mode="same", method="fft")[at]
         if self.known is None:

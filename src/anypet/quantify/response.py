@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SUL_UNITS = ("SUVlbm", "SUVlbm-james")
 CHANGE, ABSOLUTE, TLG_CHANGE = 0.30, 0.8, 0.75
 HOTTEST = 5
+SMALL_ML = 1.0
 LIVER_CHANGE, LIVER_ABSOLUTE, UPTAKE_MINUTES = 0.20, 0.3, 15.0
 _ROUNDING = 1e-9  # a change of exactly 30 % must not be decided by the last bit
 
@@ -86,7 +87,7 @@ def percist(baseline: TimePoint, followup: TimePoint, new_lesions: Sequence[str]
 
     Args:
         baseline, followup: the two scans, in one SUL.
-        new_lesions: names of the follow-up's lesions that the baseline does not have.
+        new_lesions: names of the follow-up's lesions that the baseline does not have, see `matching`.
 
     Returns:
         CMR, PMR, SMD, PMD, or NE where the baseline has no measurable target.
@@ -122,7 +123,7 @@ def percist(baseline: TimePoint, followup: TimePoint, new_lesions: Sequence[str]
         "new lesions": list(new_lesions),
         "uptake minutes (baseline, follow-up)": (baseline.uptake_minutes, followup.uptake_minutes),
     }
-    warnings = _comparable(baseline, followup)
+    warnings = [*_comparable(baseline, followup), *_doubtful(followup, new_lesions)]
     return Proposal(
         "PERCIST 1.0", result, f"{MEANINGS[result]}: {why}", inputs, RULE, SOURCE, tuple(warnings)
     )
@@ -171,6 +172,12 @@ def _category(
     if -change >= CHANGE * before - _ROUNDING and -change >= ABSOLUTE - _ROUNDING:
         return "PMR", f"SULpeak {before:.2f} to {after:.2f}"
     return "SMD", f"SULpeak {before:.2f} to {after:.2f}"
+
+
+def _doubtful(followup: TimePoint, new_lesions: Sequence[str]) -> list[str]:
+    """New lesions so small that they may be stray voxels of the mask."""
+    small = [r for r in followup.lesions.rows if r.name in new_lesions and r.volume_ml < SMALL_ML]
+    return [f"new lesion {row.name!r} has only {row.volume_ml:.2f} mL: is it one?" for row in small]
 
 
 def _comparable(baseline: TimePoint, followup: TimePoint) -> list[str]:

@@ -32,12 +32,26 @@ class Patient:
         height_m: float | None = None,
         sex: str | None = None,
     ) -> Patient:
-        """The patient of a scan's header; what is given here goes before what the header says."""
+        """The patient of a scan's header; a height or sex given here goes before what the header says.
+
+        As in reading, a weight above 1000 in the header is taken as grams, a height above 3 as centimetres.
+
+        Raises:
+            SUVError: another weight is given than the one that the scan's SUV was made with.
+        """
         known = dict(volume.meta.get("patient") or {})
+        weight, height = known.get("weight_kg") or None, known.get("height_m") or None
+        weight = weight / 1000 if weight and weight > 1000 else weight
+        height = height / 100 if height and height > 3 else height
+        if weight and weight_kg is not None and abs(weight - weight_kg) > 0.005 * weight:
+            raise SUVError(
+                f"a weight of {weight_kg:g} kg is given, but the scan's SUV was made with the header's "
+                f"{weight:g} kg (PatientWeight): correct the header"
+            )
         return cls(
-            weight_kg if weight_kg is not None else known.get("weight_kg"),
-            height_m if height_m is not None else known.get("height_m"),
-            sex if sex is not None else known.get("sex"),
+            weight if weight_kg is None else weight_kg,
+            height if height_m is None else height_m,
+            known.get("sex") if sex is None else sex,
         )
 
     def body_surface_m2(self) -> float | None:

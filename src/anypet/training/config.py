@@ -87,6 +87,7 @@ class LesionSettings(ScanSettings):
         sigma_mm: of the Gaussians of tumour and of background clicks, or the range of the distances.
         organ_weight: of the organ head's loss beside the lesion head's.
         misalign_share: share of the patches whose CT is turned and shifted against the PET.
+        real_share: share of the patches that come from one's own cases, where a list of them is given.
     """
 
     family: Literal["lesions"] = "lesions"
@@ -102,6 +103,7 @@ class LesionSettings(ScanSettings):
     sigma_mm: tuple[float, float] = (8.0, 12.0)
     organ_weight: float = pydantic.Field(1.0, ge=0)
     misalign_share: float = pydantic.Field(0.2, ge=0, le=1)
+    real_share: float = pydantic.Field(1.0, ge=0, le=1)
 
     @property
     def network(self) -> NetConfig:

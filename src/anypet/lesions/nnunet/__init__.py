@@ -1,0 +1,1 @@
+"""Networks that nnU-Net trained, run as ours are: their channels, their folders, their predictor."""
