@@ -56,7 +56,7 @@ def model_of(name: str) -> str | PromptableModel:
     return Level() if name == "level" else name
 
 
-def serve(folder: Path, port: int, model: str) -> None:
+def serve(folder: Path, port: int, model: str, caches: dict[str, int]) -> None:
     """A server, for a process of its own."""
     import uvicorn
 
@@ -65,18 +65,18 @@ def serve(folder: Path, port: int, model: str) -> None:
 
     told = Settings(
         {TOKEN: "bench"}, state=folder / f"state-{port}", folder=folder / "scans",
-        model=model_of(model),
+        model=model_of(model), **caches,
     )  # fmt: skip
     uvicorn.run(create_app(told), host="127.0.0.1", port=port, log_level="error")
 
 
 @contextmanager
-def served(folder: Path, model: str) -> Iterator[str]:
+def served(folder: Path, model: str, **caches: int) -> Iterator[str]:
     """A server while the context lasts -> its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(folder, port, model))
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(folder, port, model, caches))
     process.start()
     url = f"http://127.0.0.1:{port}"
     while True:
@@ -145,9 +145,12 @@ def memory_mib(url: str) -> float:
 
 
 def soak(folder: Path, scans: dict[str, anypet.Volume], count: int) -> dict[str, Any]:
-    """Clicks one after another, twenty an object -> resident memory after every tenth of them."""
+    """Clicks one after another, twenty an object -> resident memory after every tenth of them.
+
+    The caches are small, so that they are full after the first clicks and what grows is seen.
+    """
     seen = []
-    with served(folder, "level") as url:
+    with served(folder, "level", session_bytes=8 * 2**20, history_bytes=16 * 2**20) as url:
         sessions = [anypet.connect(url, TOKEN, name) for name in scans]
         places_of = [clicks_of(volume, count // len(scans) + 1, 1) for volume in scans.values()]
         began = time.perf_counter()

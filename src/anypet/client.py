@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 _LONG_S = 600.0
+_KEPT_S = 2.0  # uvicorn closes idle connections after 5 s; a request must not meet that end
 
 
 def connect(
@@ -68,7 +69,8 @@ class Server:
         token = token or parse_qs(parts.query).get("token", [""])[0]
         base = f"{parts.scheme}://{parts.netloc}{parts.path}".rstrip("/")
         timeout = httpx.Timeout(60.0, read=_LONG_S, write=_LONG_S)
-        self._http = http or httpx.Client(base_url=base, timeout=timeout)
+        limits = httpx.Limits(keepalive_expiry=_KEPT_S)
+        self._http = http or httpx.Client(base_url=base, timeout=timeout, limits=limits)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._errors = httpx.HTTPError
         self.url = base

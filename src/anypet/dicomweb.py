@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,18 +179,16 @@ class Archive:
             there = ", ".join(f"{one.modality} {one.uid}" for one in known) or "nothing"
             raise AnyPETError(f"study {study}: the series wanted are not on {self.name}; it has {there}")
         planned, done = sum(one.instances for one in wanted), 0
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
+        part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         try:
             for number, one in enumerate(wanted, start=1):
-                place = part / f"{number:02d}_{one.modality.lower()}"
-                place.mkdir()
+                place = part / f"series{number:02d}"  # nothing that the archive says becomes a path
+                place.mkdir(parents=True)
                 for count, dataset in enumerate(self._objects(study, one.uid), start=1):
                     write_file(dataset, place / f"{count:05d}.dcm")
                     done += 1
                     if progress is not None:
                         progress(done, max(planned, done))
-            part.chmod(0o755)
             part.rename(folder)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)

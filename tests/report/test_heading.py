@@ -80,6 +80,8 @@ def test_the_examination() -> None:
     assert told["Voxel"] == "4 × 4 × 3 mm"
     assert "Accession" not in told  # empty in the header
     assert [f.label for f in heading.examination_fields(None, scan, False)] == ["Grid", "Voxel"]
+    given = heading.examination_fields(None, scan, True, "PSMA")
+    assert [f.value for f in given if f.label == "Tracer"] == ["PSMA"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import zipfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from highdicom import sr
+from pypdf import PdfReader
 
 from anypet.io import read, read_masks
 from anypet.quantify.measures import measure
@@ -125,6 +127,23 @@ def test_the_tables_are_those_of_the_library(work: tuple[httpx.Client, str], sca
         assert float(row["tlg"]) == pytest.approx(expected[row["name"]].tlg)
 
 
+def test_reports_name_patient_and_objects_as_text(work: tuple[httpx.Client, str]) -> None:
+    client, path = work
+    evil = "<img src=x onerror=alert(1)>"
+    client.patch(f"{path}/objects", json={"name": "half", "rename": evil}).raise_for_status()
+    try:
+        answer = client.get(f"{path}/export/report").raise_for_status()
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        assert evil not in answer.text
+        assert html.escape(evil) in answer.text
+        assert "T1" in answer.text  # the patient's ID, from the header
+        pdf = client.get(f"{path}/export/pdf").raise_for_status().content
+        text = "".join(page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages)
+        assert "object 1" in text
+    finally:
+        client.patch(f"{path}/objects", json={"name": evil, "rename": "half"}).raise_for_status()
+
+
 def test_a_name_in_the_table_is_no_formula(work: tuple[httpx.Client, str]) -> None:
     client, path = work
     change = {"name": "half", "rename": "=1+1"}
@@ -139,7 +158,8 @@ def test_a_name_in_the_table_is_no_formula(work: tuple[httpx.Client, str]) -> No
 def test_every_kind_can_be_had(work: tuple[httpx.Client, str]) -> None:
     client, path = work
     kinds = {one["kind"] for one in client.get(f"{path}/exports").json()}
-    assert kinds == {"nifti", "nrrd", "seg", "rtstruct", "sr", "csv", "timers", "session"}
+    reports = {"report", "pdf"}
+    assert kinds == {"nifti", "nrrd", "seg", "rtstruct", "sr", "csv", "timers", "session"} | reports
     for kind in kinds:
         answer = client.get(f"{path}/export/{kind}")
         assert answer.status_code == 200

@@ -272,7 +272,7 @@ def test_files_hold_what_the_session_holds(served: Served, tmp_path: Path) -> No
     assert np.array_equal(loaded.labels.array, twin.session.labels.array)
     assert np.array_equal(loaded.select("node").mask, twin.session.objects["node"].mask)
     assert not loaded.undo().any()
-    assert twin.client.get(f"{twin.path}/export/pdf").status_code == 404
+    assert twin.client.get(f"{twin.path}/export/nonsense").status_code == 404
     assert twin.client.get(f"{twin.path}/export/nifti", params={"object": ["x"]}).status_code == 404
 
 

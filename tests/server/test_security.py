@@ -235,6 +235,13 @@ def test_too_much_is_refused_before_and_while_it_comes(served: Served) -> None:
     assert client.get("/healthz").json() == {"ok": True}
 
 
+def test_who_has_no_token_sends_little(tmp_path: Path) -> None:
+    with Served(settings(tmp_path)) as served:  # with a token, 4 GiB
+        files = {"password": ("a", bytes(5 * 2**20))}
+        assert served.client(None).post("/auth/token", files=files).status_code == 413
+        assert served.client().post("/auth/token", files=files).status_code == 400
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[]", b"null", b'{"scan": 5}', b'{"scan": {}}', b"\xff\xfe", b'{"a":' * 9999]
 )

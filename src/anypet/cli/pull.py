@@ -70,6 +70,9 @@ def _show(studies: list[Study], console: Console) -> None:
 
     table = Table("date", "patient", "name", "description", "modalities", "objects", "study")
     for one in studies:
-        cells = (one.date, one.patient_id, one.patient_name, one.description, " ".join(one.modalities))
-        table.add_row(*map(escape, cells), str(one.instances or ""), one.uid)
+        cells = (
+            one.date, one.patient_id, one.patient_name, one.description, " ".join(one.modalities),
+            str(one.instances or ""), one.uid,
+        )  # fmt: skip
+        table.add_row(*map(escape, cells))
     console.print(table if studies else "no PET study fits")

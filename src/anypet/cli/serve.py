@@ -89,6 +89,7 @@ def serve(
     app = create_app(settings)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=10,
+        timeout_keep_alive=30,
         ssl_certfile=certificate, ssl_keyfile=key,
     )  # fmt: skip
     scheme = "http" if certificate is None else "https"

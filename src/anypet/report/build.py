@@ -93,7 +93,7 @@ def make_report(source: Source, *, suv: str = "bw", anonymise: bool = False, mos
         title="PET report",
         who=heading.who(header, anonymise),
         patient=heading.patient_fields(header, patient, anonymise),
-        examination=heading.examination_fields(header, pet, anonymise),
+        examination=heading.examination_fields(header, pet, anonymise, source.tracer),
         key_values=_key_values(table),
         projections=_projections(pet, marked),
         lesions=_lesion_table(table, marked, source.liver, split, anonymise),

@@ -70,16 +70,18 @@ def patient_fields(header: Dataset | None, patient: Patient, anonymise: bool) ->
     )
 
 
-def examination_fields(header: Dataset | None, pet: Volume, anonymise: bool) -> tuple[Field, ...]:
-    """What was scanned, when and how."""
+def examination_fields(
+    header: Dataset | None, pet: Volume, anonymise: bool, given_tracer: str = ""
+) -> tuple[Field, ...]:
+    """What was scanned, when and how; a tracer that is given goes before the header's."""
     size = " × ".join(f"{s:.3g}" for s in pet.spacing)
     grid = (Field("Grid", " × ".join(str(n) for n in pet.shape)), Field("Voxel", f"{size} mm"))
     if header is None:
-        return grid
+        return _stated((Field("Tracer", given_tracer), *grid))
     scanner = " ".join(filter(None, (_text(header, "Manufacturer"), _text(header, "ManufacturerModelName"))))
     ms = number(header, "ActualFrameDuration")
     common = (
-        *injection_fields(header, pet, anonymise),
+        *injection_fields(header, pet, anonymise, given_tracer),
         Field("Scanner", scanner),
         Field("Frame time", f"{ms / 1000:.0f} s" if ms else ""),
         *grid,
@@ -102,12 +104,14 @@ def _stated(fields: Iterable[Field]) -> tuple[Field, ...]:
     return tuple(field for field in fields if field.value)
 
 
-def injection_fields(header: Dataset, pet: Volume, anonymise: bool) -> tuple[Field, ...]:
+def injection_fields(
+    header: Dataset, pet: Volume, anonymise: bool, given_tracer: str = ""
+) -> tuple[Field, ...]:
     """Tracer, activity, time of injection and uptake time."""
     uptake = (pet.meta.get("suv") or {}).get("uptake_minutes")
     dose = injected_mbq(header)
     fields = [
-        Field("Tracer", tracer(header, anonymise) or UNKNOWN),
+        Field("Tracer", given_tracer or tracer(header, anonymise) or UNKNOWN),
         Field("Activity", f"{dose:.0f} MBq" if dose else UNKNOWN),
     ]
     if not anonymise:

@@ -1,4 +1,4 @@
-"""What is made of a session's objects: DICOM SEG, RTSTRUCT and SR of the scan's series, and the table.
+"""What is made of a session's objects: DICOM SEG, RTSTRUCT and SR of the scan's series, table and report.
 
 Objects without a voxel are left out.
 """
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from anypet.dicom.regions import Regions
     from anypet.dicom.source import Source
+    from anypet.report.content import Report
 
 Items = Sequence[SegmentedObject]
 KINDS = ("seg", "rtstruct", "sr")
@@ -45,7 +46,8 @@ def dicom_objects(live: Live, items: Items, kinds: Iterable[str] = KINDS) -> dic
     from anypet.dicom.write_sr import measurements
 
     kinds, items = set(kinds), [item for item in items if item.voxels]
-    source, regions = _drawn(live, items)
+    source = _source(live)
+    regions = _regions(live, items, source.grid)
     made: dict[str, Dataset] = {}
     if kinds & {"seg", "sr"}:
         made["seg"] = segmentation(regions, source)
@@ -87,26 +89,62 @@ def write_table(live: Live, items: Items, path: Path) -> None:
     write_whole(path, csv_of(rows))
 
 
+def write_html(live: Live, items: Items, path: Path) -> None:
+    """The report that `anypet report` writes, as one HTML file."""
+    from anypet.report.html import as_html
+
+    write_whole(path, as_html(_report(live, items)))
+
+
+def write_pdf(live: Live, items: Items, path: Path) -> None:
+    """The report that `anypet report` writes, as PDF."""
+    from anypet.report.pdf import as_pdf
+
+    write_whole(path, as_pdf(_report(live, items)))
+
+
+def _report(live: Live, items: Items) -> Report:
+    from anypet.report.build import Source, make_report
+    from anypet.report.content import Field
+
+    scan = live.scan
+    return make_report(
+        Source(
+            pet=scan.pet,
+            lesions=_labels(live, [item for item in items if item.voxels]),
+            ct=scan.ct,
+            header=_source(live).first if scan.is_dicom else None,
+            made_by=(Field("Lesions outlined by", f"a reader with AnyPET ({live.session.model_name})"),),
+            names=(Field("Scan", scan.entry.name),),
+        )
+    )
+
+
 def _write(dataset: Dataset, path: Path) -> None:
     from anypet.dicom.files import write_file
 
     write_file(dataset, path)
 
 
-def _drawn(live: Live, items: Items) -> tuple[Source, Regions]:
-    """The series that the objects were drawn on, and the objects as regions on its grid."""
-    from anypet.dicom.regions import regions_on
+def _source(live: Live) -> Source:
+    """The series that the objects were drawn on."""
     from anypet.dicom.source import find_source
 
     scan = live.scan
     assert scan.entry.path is not None
-    source = find_source(scan.entry.path, series=scan.pet.meta["series_uid"], frame=scan.reading.frame)
+    return find_source(scan.entry.path, series=scan.pet.meta["series_uid"], frame=scan.reading.frame)
+
+
+def _regions(live: Live, items: Items, grid: Volume) -> Regions:
+    """The objects as regions on the grid of the series."""
+    from anypet.dicom.regions import regions_on
+
     labels = _labels(live, items)
     if isinstance(labels, Volume):
-        return source, regions_on(source.grid, labels)
-    grid = scan.pet
-    masks = {name: Volume(mask, grid.affine, "label", grid.meta) for name, mask in labels.items()}
-    return source, regions_on(source.grid, masks)
+        return regions_on(grid, labels)
+    pet = live.scan.pet
+    masks = {name: Volume(mask, pet.affine, "label", pet.meta) for name, mask in labels.items()}
+    return regions_on(grid, masks)
 
 
 def _labels(live: Live, items: Items) -> Volume | dict[str, npt.NDArray[np.bool_]]:

@@ -110,6 +110,8 @@ for _export in (
     Export("rtstruct", "DICOM RTSTRUCT", ".dcm", _DICOM, derived.write_rtstruct, dicom=True),
     Export("sr", "DICOM SR, with its SEG", ".zip", "application/zip", derived.write_sr, dicom=True),
     Export("csv", "Measures (CSV)", ".csv", _CSV, derived.write_table),
+    Export("report", "Report (HTML)", ".html", "text/html; charset=utf-8", derived.write_html),
+    Export("pdf", "Report (PDF)", ".pdf", "application/pdf", derived.write_pdf),
     Export("timers", "Annotation times (CSV)", ".csv", _CSV, _write_timers, empty=True, whole=True),
     Export("session", "AnyPET session", ".anypet", "application/zip", _write_session, empty=True, whole=True),
 ):

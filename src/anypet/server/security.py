@@ -168,7 +168,7 @@ class Guard:
             await _answer(send, 401, text, {b"www-authenticate": b"Bearer"})
             return
         scope.setdefault("state", {})["owner"] = owner
-        most = self._most(headers)
+        most = JSON_BYTES if owner is None else self._most(headers)
         try:
             declared = int(headers.get("content-length", "0"))
         except ValueError:
