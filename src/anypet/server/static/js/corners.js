@@ -56,7 +56,7 @@ export class Corners {
       Object.assign(this.play, { title, innerHTML: icon(state, 14) });
       this.play.setAttribute("aria-label", title);
     }
-    const { scale, range } = looks.mip();
+    const { scale, range, unit } = this.desk.places?.mip ? { ...looks.mip(), unit: "SUV" } : looks.bar();
     const key = `${scale} ${range}`;
     if (key === this.painted) return;
     this.painted = key;
@@ -68,7 +68,7 @@ export class Corners {
     context.fillRect(0, 0, 1, 256);
     [this.ends[0].textContent, this.ends[1].textContent, this.ends[2].textContent] = [
       range[1],
-      "SUV",
+      unit,
       range[0],
     ];
   }

@@ -198,7 +198,7 @@ export class Desk {
     if (this.draft?.keyboard) return "Move with the arrow keys, Enter ends, Esc gives up";
     return {
       look: "Click to move the crosshair",
-      point: "Click adds · right click or Shift rejects · drag moves the crosshair",
+      point: "Click adds · right click or Shift rejects",
       box: "Drag a box around the object",
       scribble: "Draw along the object · right button or Shift rejects",
     }[this.tool];

@@ -78,6 +78,12 @@ export class Looks {
     return this.mode === "pet" ? SCALES[this.scale].paper : "#000000";
   }
 
+  /** For the colour bar of a plane that is shown alone. */
+  bar() {
+    if (this.mode === "ct") return { scale: "grey", range: this.ct, unit: "HU" };
+    return { scale: this.scale, range: this.pet, unit: "SUV" };
+  }
+
   /** For the projection, which is always of the PET. */
   mip() {
     const scale = this.mode === "pet" ? this.scale : this.scales.pet;
