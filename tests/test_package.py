@@ -40,11 +40,12 @@ def test_package_holds_types_settings_and_weights():
         "weights/default.safetensors",
         "weights/default.md",
         "weights/default-lesion.md",
+        "weights/lesions.md",
         "weights/tracer.md",
     ):
         assert (home / part).is_file(), part
     packaged = [entry for entry in available() if entry.packaged]
-    assert [entry.name for entry in packaged] == ["default", "default-lesion", "tracer"]
+    assert [entry.name for entry in packaged] == ["default", "default-lesion", "lesions", "tracer"]
     for entry in packaged:
         assert entry.ready
         assert entry.sha256 == sha256(entry.file)

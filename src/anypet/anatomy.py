@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from anypet.devices import has_bfloat16
 from anypet.lesions.inputs import channels
 from anypet.objects import Group, Tile, Triple
 from anypet.volume import Volume
@@ -56,7 +57,8 @@ class Anatomy:
         pet = cut(self.volume, Window(mm, spacing, (side, side, side)))[0, 0].numpy()
         image = channels(pet, None, np.zeros_like(pet), "")[None]
         device = next(self.net.parameters()).device
-        heads = self.net(image.to(device, memory_format=torch.channels_last_3d), organs=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+            heads = self.net(image.to(device, memory_format=torch.channels_last_3d), organs=True)
         organs = torch.log_softmax(heads.organs[0][0].float(), 0)
         middle = slice(side // 2 - 1, side // 2 + 1)  # the point lies between these voxels
         here = organs[:, middle, middle, middle].exp().mean((1, 2, 3))

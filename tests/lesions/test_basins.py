@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from anypet.lesions.basins import distinct_basins, split_between
+from anypet.lesions.basins import distinct_basins, nearer
 
 
 def profile(*values: float) -> np.ndarray:
@@ -85,14 +85,12 @@ def test_basins_part_the_region_into_connected_pieces(seed: int, smooth: float, 
             assert distinct == 1.0 or level[tuple(tops[0])] != level[tuple(tops[1])]
 
 
-def test_split_parts_at_the_valley_and_leaves_what_no_marker_reaches() -> None:
-    suv = profile(3, 8, 6, 4, 5, 9, 0, 5)
-    found = split_between(suv, suv > 0, {(0, 1, 0): 1, (0, 5, 0): 2}).ravel().tolist()
-    assert found[:3] == [1, 1, 1]
-    assert found[4:] == [2, 2, 0, 0]
-
-
-def test_split_on_one_slope_gives_the_hotter_marker_all_above_the_other() -> None:
-    suv = profile(10, 9, 8, 7, 6, 5, 4, 3, 2)
-    found = split_between(suv, suv > 0, {(0, 1, 0): 1, (0, 5, 0): 2}).ravel().tolist()
-    assert found == [1, 1, 1, 1, 1, 2, 2, 2, 2]
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (1, 3, 2)])
+def test_nearer_is_what_it_says_in_millimetres(spacing) -> None:
+    these, those = [(0, 1, 0), (4, 4, 2)], [(2, 5, 1)]
+    index = np.stack(np.indices((5, 6, 4)), -1) * np.array(spacing)
+    away = [
+        np.min([np.linalg.norm(index - np.array(v) * np.array(spacing), axis=-1) for v in voxels], axis=0)
+        for voxels in (these, those)
+    ]
+    assert np.array_equal(nearer((5, 6, 4), spacing, these, those), away[0] < away[1])

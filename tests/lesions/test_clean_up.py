@@ -141,11 +141,23 @@ def test_clicks_of_both_kinds_on_one_peak_split_it() -> None:
     found, changes = clean_up(mask, suv, SPACING, [(12, 12, 12)], [(15, 12, 12)])
     assert found[12, 12, 12]
     assert not found[15, 12, 12]
-    # all that is hotter than the rejected voxel is the tumour's
-    assert found[suv > suv[15, 12, 12]].all()
-    assert found[6:12, 12, 12][mask[6:12, 12, 12]].sum() >= 4
+    # the border lies half way between the clicks, and what is much fainter than the rejected voxel stays
+    assert found[:14][mask[:14]].all()
+    assert not found[15:17, 12, 12].any()
+    faint = mask & (suv < 0.5 * suv[15, 12, 12])
+    assert found[faint].all()
     assert changes[0].action == "cut"
     assert "split from a tumour click" in changes[0].reason
+
+
+def test_a_hot_neighbour_that_is_rejected_leaves_the_lesion_its_core() -> None:
+    """A lesion clicked at its faint rim beside a hotter organ that the mask runs into."""
+    suv = blobs((48, 24, 24), ((14, 12, 12), 9.0, 40.0), ((34, 12, 12), 16.0, 40.0))
+    lesion, mask = np.indices(suv.shape)[0] < 24, suv > 2
+    found, _ = clean_up(mask, suv, SPACING, [(6, 12, 12), (14, 5, 12), (20, 12, 12)], [(34, 12, 12)])
+    kept = found & lesion & mask
+    assert kept.sum() > 0.9 * (lesion & mask).sum()
+    assert not (found & (np.indices(suv.shape)[0] > 30) & (suv > 8.5)).any()
 
 
 def test_what_is_left_of_a_cut_is_cleaned_too() -> None:

@@ -26,6 +26,7 @@ def lesion_run(
     """
     import torch
 
+    from anypet.devices import has_bfloat16
     from anypet.lesions.discriminator import MipCNN, load_discriminator
     from anypet.lesions.network import TwoHeadedUNet, load_encoder
     from anypet.models.registry import weights_file
@@ -35,7 +36,7 @@ def lesion_run(
     from anypet.training.lesions.scans import scans_in
     from anypet.training.lesions.tracer import Projections, TracerObjective
     from anypet.training.lesions.validation import LesionLook
-    from anypet.training.run import Run, has_bfloat16
+    from anypet.training.run import Run
 
     own = data if data is not None and data.suffix.lower() in (".csv", ".json") else None
     if own is None and data is not None and not data.is_dir():

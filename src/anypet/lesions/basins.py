@@ -8,10 +8,12 @@ a reader would tell apart.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import distance_transform_edt
 from skimage.segmentation import watershed
 
 from anypet.clicks import BoolArray
@@ -59,23 +61,28 @@ def distinct_basins(suv: npt.NDArray[Any], region: BoolArray, distinct: float = 
     return np.unique(roots, return_inverse=True)[1].astype(np.int32)[labels]
 
 
-def split_between(
-    suv: npt.NDArray[Any], region: BoolArray, markers: dict[tuple[int, int, int], int]
-) -> Labels:
-    """Parts a region between marked voxels: a watershed that floods from them, the hottest voxels first.
+def nearer(
+    shape: tuple[int, ...],
+    spacing: Sequence[float],
+    these: Sequence[tuple[int, int, int]],
+    those: Sequence[tuple[int, int, int]],
+) -> BoolArray:
+    """Which voxels of a box lie nearer to one of these voxels than to any of those.
 
     Args:
-        suv: (I, J, K) finite SUVbw.
-        region: (I, J, K) bool; what is connected to no marker gets 0.
-        markers: number from 1 of each marked voxel (i, j, k).
+        shape: (I, J, K) of the box.
+        spacing: millimetres along (i, j, k).
+        these, those: voxels (i, j, k), at least one of each.
 
     Returns:
-        (I, J, K) numbers of the markers, 0 outside.
+        (I, J, K) bool; where both are equally near it is False.
     """
-    seeds = np.zeros(region.shape, np.int32)
-    for voxel, number in markers.items():
-        seeds[voxel] = number
-    return watershed(-suv.astype(np.float32), seeds, mask=region, connectivity=3).astype(np.int32)
+    away = []
+    for voxels in (these, those):
+        free = np.ones(shape, bool)
+        free[tuple(np.array(voxels).T)] = False
+        away.append(distance_transform_edt(free, sampling=spacing))
+    return np.asarray(away[0] < away[1])
 
 
 def _saddles(labels: Labels, height: npt.NDArray[np.float32]) -> list[tuple[int, int, float]]:

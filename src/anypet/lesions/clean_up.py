@@ -5,8 +5,8 @@ fewer than 10 voxels whose SUVmax is below 4, whatever a voxel's size and whatev
 size is a volume by default, and every click is obeyed:
 
 - a tumour click in no component gets one, grown around it (`grow`);
-- of a component that holds a background click, the basin of that click goes; other distinct peaks stay; a
-  basin that holds tumour clicks too is split between them by a watershed from the clicks;
+- of a component that holds a background click, the basin of that click goes; other distinct peaks stay; of a
+  basin that holds tumour clicks too what lies nearer to the background click goes, where it is about as hot;
 - a component that holds a tumour click is never removed for its size.
 
 A voxel clicked both ways is tumour. Every change is listed with its reason.
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from anypet.clicks import BoolArray, Spacing, Voxel, bounding_box
 from anypet.components import connected_components
 from anypet.errors import AnyPETError
-from anypet.lesions.basins import distinct_basins, split_between
+from anypet.lesions.basins import distinct_basins, nearer
 from anypet.lesions.click_maps import Box, around, checked_clicks, checked_grid
 
 # A missed lesion is looked for within this distance of its click,
@@ -35,6 +35,8 @@ REACH_MM = 30.0
 AIM_MM = 5.0
 # Shares of the contrast at which its border is tried; see `grow`.
 _SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
+# Of a basin that was clicked both ways, voxels go that have at least this share of the rejected one's SUV.
+_ALIKE = 0.5
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def clean_up(
             changes.append(_change("added", reason, region, box, suv, voxel_ml))
     rejected = [c for c in dict.fromkeys(unwanted) if result[c] and c not in wanted]
     if rejected:
-        changes += _cut(result, suv, voxel_ml, wanted, rejected)
+        changes += _cut(result, suv, steps, wanted, rejected)
     if rule is not None:
         changes += _drop_small(result, suv, voxel_ml, wanted, rule)
     return result, changes
@@ -175,11 +177,16 @@ def grow(suv: npt.NDArray[Any], spacing: Spacing, click: Voxel) -> tuple[Box, Bo
 
 
 def _cut(
-    mask: BoolArray, suv: npt.NDArray[Any], voxel_ml: float, wanted: list[Voxel], rejected: list[Voxel]
+    mask: BoolArray,
+    suv: npt.NDArray[Any],
+    steps: npt.NDArray[np.float64],
+    wanted: list[Voxel],
+    rejected: list[Voxel],
 ) -> Iterator[Change]:
     """Takes the basins of rejected voxels, all in the mask, out of it."""
     labels = connected_components(mask)
     boxes = cc3d.statistics(labels)["bounding_boxes"]
+    voxel_ml = float(np.prod(steps)) / 1000
     for number in dict.fromkeys(int(labels[c]) for c in rejected):
         box = boxes[number]
         corner = [s.start for s in box]
@@ -193,8 +200,11 @@ def _cut(
             ours = [c for c in keep if basins[c] == basin]
             reason = f"background click at {', '.join(str(drop[c]) for c in theirs)}"
             if ours:
-                parts = split_between(values, region, dict.fromkeys(ours, 1) | dict.fromkeys(theirs, 2))
-                region, reason = parts == 2, f"{reason}, split from a tumour click"
+                # within one basin no dip tells the two apart: what is nearer to the rejected voxel goes, as
+                # far as it is about as hot; a watershed would give a lesion's core to a hotter neighbour
+                faintest = min(float(values[c]) for c in theirs)
+                region &= nearer(region.shape, steps, theirs, ours) & (values >= _ALIKE * faintest)
+                reason = f"{reason}, split from a tumour click"
             whole = np.array_equal(region, component)
             mask[box] &= ~region
             yield _change("removed" if whole else "cut", reason, region, box, suv, voxel_ml)

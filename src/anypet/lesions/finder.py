@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from anypet.components import connected_components
+from anypet.devices import has_bfloat16
 from anypet.errors import AnyPETError
 from anypet.lesions.clean_up import DEFAULT_RULE, Change, SmallRule, clean_up
 from anypet.lesions.click_files import LesionClicks
@@ -196,7 +197,9 @@ class LesionFinder:
             for net in nets:
                 device = next(net.parameters()).device
                 tile = told.to(device, memory_format=torch.channels_last_3d)
-                heads = net(tile, organs=self.with_organs)
+                # as the network was trained, and three times as fast where the processor has it
+                with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
+                    heads = net(tile, organs=self.with_organs)
                 parts = [torch.softmax(heads.lesion[0].float(), 1)[:, 1:]]
                 parts += [torch.softmax(v.float(), 1) for v in heads.organs]
                 found.append(torch.cat(parts, 1))

@@ -103,8 +103,9 @@ _KNOWN = (
     Entry(
         "lesions",
         "lesions",
-        "whole-body lesions and organs of FDG and PSMA scans; `anypet train lesions-compact` makes it",
-        "of whoever trained it",
+        "whole-body lesions and organs of FDG and PSMA scans, packaged",
+        "Apache-2.0",
+        packaged=True,
     ),
     Entry("tracer", "tracer", "FDG or PSMA, from a projection, packaged", "Apache-2.0", packaged=True),
     Entry(

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from anypet.devices import has_bfloat16
 from anypet.errors import AnyPETError
 from anypet.models.weights import own_tensors
 from anypet.training.config import RunSettings, Settings
@@ -90,13 +91,6 @@ def make_optimiser(net: nn.Module, settings: RunSettings) -> torch.optim.Optimiz
     if settings.optimiser == "sgd":
         return torch.optim.SGD(net.parameters(), lr=rate, weight_decay=decay, momentum=0.99, nesterov=True)
     return torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=decay)
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is native there; where it is emulated it is a hundred times slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 class Run:
