@@ -203,7 +203,7 @@ def _cut(
                 # within one basin no dip tells the two apart: what is nearer to the rejected voxel goes, as
                 # far as it is about as hot; a watershed would give a lesion's core to a hotter neighbour
                 faintest = min(float(values[c]) for c in theirs)
-                region &= nearer(region.shape, steps, theirs, ours) & (values >= _ALIKE * faintest)
+                region &= nearer(region.shape, steps.tolist(), theirs, ours) & (values >= _ALIKE * faintest)
                 reason = f"{reason}, split from a tumour click"
             whole = np.array_equal(region, component)
             mask[box] &= ~region

@@ -264,7 +264,7 @@ class _Way:
 
     def there(self, image: Array) -> Array:
         """(C, I, J, K) -> (C, Z, Y, X)."""
-        turned = np.flip(image, [1 + a for a in self.flipped])
+        turned = np.flip(image, tuple(1 + a for a in self.flipped))
         return np.ascontiguousarray(turned.transpose(0, *(1 + a for a in self.order)))
 
     def back(self, values: Array) -> Array:
