@@ -160,6 +160,18 @@ def test_a_hot_neighbour_that_is_rejected_leaves_the_lesion_its_core() -> None:
     assert not (found & (np.indices(suv.shape)[0] > 30) & (suv > 8.5)).any()
 
 
+def test_a_background_click_at_the_rim_corrects_the_border_alone() -> None:
+    suv = blobs((24, 24, 24), ((12, 12, 12), 9.0, 12.0))
+    mask, click = suv > 1, (17, 12, 12)
+    assert mask[click]
+    assert suv[click] < 4.5
+    found, changes = clean_up(mask, suv, SPACING, [], [click])
+    assert not found[click]
+    assert found[mask & (suv > suv[click])].all()
+    assert found[:12][mask[:12]].all()
+    assert "at the rim" in changes[0].reason
+
+
 def test_what_is_left_of_a_cut_is_cleaned_too() -> None:
     suv = blobs((40, 24, 24), ((12, 12, 12), 30.0, 10.0), ((21, 12, 12), 2.5, 4.0))
     mask = suv > 0.9

@@ -7,6 +7,7 @@ size is a volume by default, and every click is obeyed:
 - a tumour click in no component gets one, grown around it (`grow`);
 - of a component that holds a background click, the basin of that click goes; other distinct peaks stay; of a
   basin that holds tumour clicks too what lies nearer to the background click goes, where it is about as hot;
+  a background click below half of its basin's peak corrects the border and rejects nothing more;
 - a component that holds a tumour click is never removed for its size.
 
 A voxel clicked both ways is tumour. Every change is listed with its reason.
@@ -35,7 +36,8 @@ REACH_MM = 30.0
 AIM_MM = 5.0
 # Shares of the contrast at which its border is tried; see `grow`.
 _SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
-# Of a basin that was clicked both ways, voxels go that have at least this share of the rejected one's SUV.
+# Of a basin that was clicked both ways, voxels go that have at least this share of the rejected one's SUV;
+# and a basin's peak is what a background click means only where it has this share of the peak's SUV.
 _ALIKE = 0.5
 
 
@@ -199,7 +201,13 @@ def _cut(
             theirs = [c for c in drop if basins[c] == basin]
             ours = [c for c in keep if basins[c] == basin]
             reason = f"background click at {', '.join(str(drop[c]) for c in theirs)}"
-            if ours:
+            peak = _voxel(np.array(np.unravel_index(int((values * region).argmax()), region.shape)))
+            if not ours and max(float(values[c]) for c in theirs) < _ALIKE * values[peak]:
+                # at the rim of something hot: its border is corrected there, the thing itself is not rejected
+                hottest = max(float(values[c]) for c in theirs)
+                region &= nearer(region.shape, steps.tolist(), theirs, [peak]) & (values <= hottest)
+                reason = f"{reason}, at the rim"
+            elif ours:
                 # within one basin no dip tells the two apart: what is nearer to the rejected voxel goes, as
                 # far as it is about as hot; a watershed would give a lesion's core to a hotter neighbour
                 faintest = min(float(values[c]) for c in theirs)
