@@ -91,3 +91,13 @@ def test_clicks_come_after_the_sweep():
     session.find_lesions(mirror=0, **HOW)
     with pytest.raises(PromptError, match="outside"):
         session.click_lesion((400, 0, 0))
+
+
+def test_what_lies_scattered_stays_as_the_organ_head_found_it(monkeypatch):
+    monkeypatch.setattr("anypet.whole_body.SCATTERED", ("warm",))
+    session = Session(scan(), FakeModel())
+    masks = session.add_text("warm", **HOW)
+    assert np.array_equal(masks["warm"], session._whole.organ("warm"))
+    assert np.array_equal(session.objects["warm"].mask, masks["warm"])
+    session.undo()
+    assert not session.objects["warm"].voxels

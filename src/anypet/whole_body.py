@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BoolArray = npt.NDArray[np.bool_]
 NAME = "lesion"
+SCATTERED = ("skeleton", "bowel")
 
 
 class WholeBody:
@@ -143,7 +144,8 @@ def add_text(session: Session, whole: WholeBody, text: str) -> dict[str, BoolArr
     """Segments what a text names -> name and mask of each; each becomes an object.
 
     An organ is found by the organ head, then handed to the promptable model as a mask with a click in its
-    middle. "all lesions" makes one object for each.
+    middle; what lies scattered over the body is no one object to that model and stays as it was found. "all
+    lesions" makes one object for each.
 
     Raises:
         PromptError: a word is not known, or the organ is not in the scan.
@@ -156,13 +158,16 @@ def add_text(session: Session, whole: WholeBody, text: str) -> dict[str, BoolArr
             found |= whole.found()
             continue
         mask = whole.organ(name)
-        depth = inside_distance(mask, session.scan.spacing)
-        middle = np.unravel_index(int(depth.argmax()), depth.shape)
         try:
             session.new_object(name)
         except AnyPETError:
             session.select(name)
             session.reset()
-        session.selected.push(Prediction(Prompts(), Patch.tight(mask, mask)))
-        found[name] = session.add_point([int(v) for v in middle])
+        patch = Patch.tight(mask, mask)
+        session.selected.push(Prediction(Prompts(), patch, patch))
+        found[name] = session.mask
+        if name not in SCATTERED:
+            depth = inside_distance(mask, session.scan.spacing)
+            middle = np.unravel_index(int(depth.argmax()), depth.shape)
+            found[name] = session.add_point([int(v) for v in middle])
     return found
