@@ -202,9 +202,9 @@ def _cut(
             ours = [c for c in keep if basins[c] == basin]
             reason = f"background click at {', '.join(str(drop[c]) for c in theirs)}"
             peak = _voxel(np.array(np.unravel_index(int((values * region).argmax()), region.shape)))
-            if not ours and max(float(values[c]) for c in theirs) < _ALIKE * values[peak]:
+            hottest = max(float(values[c]) for c in theirs)
+            if not ours and hottest < _ALIKE * values[peak]:
                 # at the rim of something hot: its border is corrected there, the thing itself is not rejected
-                hottest = max(float(values[c]) for c in theirs)
                 region &= nearer(region.shape, steps.tolist(), theirs, [peak]) & (values <= hottest)
                 reason = f"{reason}, at the rim"
             elif ours:
