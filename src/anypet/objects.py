@@ -163,6 +163,31 @@ class SegmentedObject:
         return self.current.probability.on_grid(self.scan.shape, np.float32)
 
     @property
+    def entropy(self) -> Patch:
+        """Predictive entropy of the mean probability of the steps since the last reset, in nats, float32."""
+        steps: list[Prediction] = []
+        for step in self.steps[: self.cursor + 1]:
+            if step.prompts.is_empty and step.prior is None:
+                steps = []  # the beginning, or a reset
+            elif step.groups:
+                steps.append(step)
+        patches = [step.probability for step in steps if step.probability.values.size]
+        if not patches:
+            return Patch.empty(np.float32)
+        low = np.min([p.start for p in patches], axis=0)
+        high = np.max([np.array(p.start) + p.values.shape for p in patches], axis=0)
+        mean = np.zeros(tuple(high - low), np.float32)
+        for patch in patches:
+            region = tuple(
+                slice(s.start - int(o), s.stop - int(o)) for s, o in zip(patch.slices, low, strict=True)
+            )
+            mean[region] += patch.values.astype(np.float32) / len(steps)
+        np.clip(mean, 1e-6, 1 - 1e-6, out=mean)
+        entropy = -(mean * np.log(mean) + (1 - mean) * np.log1p(-mean))
+        entropy[entropy < 2e-5] = 0  # what the clip left
+        return Patch((int(low[0]), int(low[1]), int(low[2])), entropy)
+
+    @property
     def voxels(self) -> int:
         """Number of voxels in the mask."""
         return int(self.current.mask.values.sum())

@@ -254,31 +254,7 @@ class Session:
         prompts gave since the last reset: equation (4) of SegAnyPET (arXiv 2502.14351), with the user's own
         prompts in place of random ones.
         """
-        return self._entropy().on_grid(self.scan.shape)
-
-    def _entropy(self) -> Patch:
-        item = self.selected
-        steps: list[Prediction] = []
-        for step in item.steps[: item.cursor + 1]:
-            if step.prompts.is_empty and step.prior is None:
-                steps = []  # the beginning, or a reset
-            elif step.groups:
-                steps.append(step)
-        patches = [step.probability for step in steps if step.probability.values.size]
-        if not patches:
-            return Patch.empty(np.float32)
-        low = np.min([p.start for p in patches], axis=0)
-        high = np.max([np.array(p.start) + p.values.shape for p in patches], axis=0)
-        mean = np.zeros(tuple(high - low), np.float32)
-        for patch in patches:
-            region = tuple(
-                slice(s.start - int(o), s.stop - int(o)) for s, o in zip(patch.slices, low, strict=True)
-            )
-            mean[region] += patch.values.astype(np.float32) / len(steps)
-        np.clip(mean, 1e-6, 1 - 1e-6, out=mean)
-        entropy = -(mean * np.log(mean) + (1 - mean) * np.log1p(-mean))
-        entropy[entropy < 2e-5] = 0  # what the clip left
-        return Patch((int(low[0]), int(low[1]), int(low[2])), entropy)
+        return self.selected.entropy.on_grid(self.scan.shape)
 
     def suggest_point(self) -> Suggestion | None:
         """The click that would tell most: the deepest voxel of the most uncertain region near the border.
@@ -290,7 +266,7 @@ class Session:
 
         current = self.selected.current
         clicked = [self.scan.to_voxel(p.mm) for p in current.prompts.points]
-        voxel = most_uncertain(self._entropy(), current.mask, self.scan, clicked)
+        voxel = most_uncertain(self.selected.entropy, current.mask, self.scan, clicked)
         if voxel is None:
             return None
         local = np.array(voxel) - current.mask.start
