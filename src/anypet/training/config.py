@@ -77,7 +77,9 @@ class LesionSettings(ScanSettings):
     Args:
         preset: sizes, one of `anypet.lesions.config.CONFIGS`.
         patch: voxels along a side of what is cut from a scan; 0 takes the preset's.
-        lesion_share: share of the patches cut around a lesion; the others lie anywhere in the body.
+        lesion_share: share of the patches cut around a lesion.
+        organ_share: of the other patches, share cut around an organ, each organ as often as the next (so the
+            small ones are seen); 0.4 are cut around hot spots and the rest lies anywhere in the body.
         ct_share: share of the patches that come with their CT.
         tracer_share: share of the patches that are told their tracer.
         clicks: most clicks of each kind on a scan; each patch draws how many between 0 and this.
@@ -94,7 +96,8 @@ class LesionSettings(ScanSettings):
     name: str = "lesions"
     preset: Literal["compact", "large"] = "compact"
     patch: int = pydantic.Field(0, ge=0)
-    lesion_share: float = pydantic.Field(0.6, ge=0, le=1)
+    lesion_share: float = pydantic.Field(0.5, ge=0, le=1)
+    organ_share: float = pydantic.Field(0.4, ge=0, le=0.6)
     ct_share: float = pydantic.Field(0.5, ge=0, le=1)
     tracer_share: float = pydantic.Field(0.8, ge=0, le=1)
     clicks: int = pydantic.Field(10, ge=0)

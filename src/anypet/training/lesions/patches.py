@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import find_objects, gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from anypet.clicks import bounding_box, inside_distance
@@ -20,6 +20,7 @@ from anypet.training.config import LesionSettings
 from anypet.training.lesions.scans import UNKNOWN, LesionScan
 
 Array = npt.NDArray[Any]
+Box = tuple[slice, slice, slice]
 AIR_SUV, AIR_HU = 0.0, -1000.0
 
 
@@ -70,14 +71,16 @@ class LesionPatches:
         self._mirrored = np.arange(256, dtype=np.uint8)
         for left, right in twins:
             self._mirrored[[left + 1, right + 1]] = right + 1, left + 1
-        self._boxes: dict[int, list[tuple[slice, slice, slice]]] = {}
+        self._boxes: dict[int, list[Box]] = {}
+        self._middles: dict[int, npt.NDArray[np.int64]] = {}
 
     def __call__(self, rng: np.random.Generator) -> LesionPatch | None:
         """A patch, or None where the draw came to nothing."""
         number = int(rng.integers(len(self.scans)))
         scan, side = self.scans[number], self.settings.side
         boxes = self._lesion_boxes(number)
-        start = _corner(scan, boxes, rng, side, self.settings.lesion_share)
+        middle = self._middle(number, rng)
+        start = _corner(scan, middle, rng, side)
         raw = _cut(scan, start, side)
         spots: Array = scan.hot - start
         if rng.random() < 0.5:
@@ -100,14 +103,31 @@ class LesionPatches:
             bool(len(tumour) or len(background)),
         )
 
-    def _lesion_boxes(self, number: int) -> list[tuple[slice, slice, slice]]:
+    def _middle(self, number: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """What a patch holds: a lesion, a hot spot, an organ (small ones as often as large) or anything."""
+        scan, boxes, organs = self.scans[number], self._lesion_boxes(number), self._organ_middles(number)
+        if boxes and rng.random() < self.settings.lesion_share:
+            return _box_middle(boxes[int(rng.integers(len(boxes)))])
+        chance = rng.random()
+        if len(scan.hot) and chance < 0.4:
+            return np.asarray(scan.hot[int(rng.integers(len(scan.hot)))])
+        if len(organs) and chance > 1 - self.settings.organ_share:
+            return np.asarray(organs[int(rng.integers(len(organs)))])
+        return rng.integers(0, np.array(scan.shape))
+
+    def _lesion_boxes(self, number: int) -> list[Box]:
         """Bounding boxes of a scan's lesions; looked for once."""
         if number not in self._boxes:
-            from scipy.ndimage import find_objects
-
-            found = find_objects(np.asarray(self.scans[number].lesions))
-            self._boxes[number] = [box for box in found if box is not None]
+            self._boxes[number] = _boxes(self.scans[number].lesions)
         return self._boxes[number]
+
+    def _organ_middles(self, number: int) -> npt.NDArray[np.int64]:
+        """Middles of a scan's organs (n, 3); looked for once."""
+        if number not in self._middles:
+            organs = np.asarray(self.scans[number].organs)
+            found = _boxes(np.where(organs == UNKNOWN, 0, organs))
+            self._middles[number] = np.array([_box_middle(b) for b in found], dtype=np.int64).reshape(-1, 3)
+        return self._middles[number]
 
     def _flipped(self, raw: _Raw) -> _Raw:
         """Left and right exchanged, in the picture and in the names."""
@@ -130,18 +150,19 @@ def _twin(name: str) -> str:
     return name.replace("left ", "right ", 1)
 
 
+def _boxes(labels: Any) -> list[Box]:
+    return [box for box in find_objects(np.asarray(labels)) if box is not None]
+
+
+def _box_middle(box: Box) -> npt.NDArray[np.int64]:
+    return np.array([(s.start + s.stop) // 2 for s in box])
+
+
 def _corner(
-    scan: LesionScan, boxes: list[Any], rng: np.random.Generator, side: int, lesion_share: float
+    scan: LesionScan, middle: npt.NDArray[np.int64], rng: np.random.Generator, side: int
 ) -> npt.NDArray[np.int64]:
-    """The patch's first voxel: it holds a lesion's middle, a hot spot's, or lies anywhere."""
+    """First voxel of a patch with `middle` inside it, away from its border."""
     shape = np.array(scan.shape)
-    if boxes and rng.random() < lesion_share:
-        box = boxes[int(rng.integers(len(boxes)))]
-        middle = np.array([(s.start + s.stop) // 2 for s in box])
-    elif len(scan.hot) and rng.random() < 0.4:
-        middle = scan.hot[int(rng.integers(len(scan.hot)))]
-    else:
-        middle = rng.integers(0, shape)
     start = middle - rng.integers(side // 6, side - side // 6, 3)
     # a patch that reaches beyond the scan shows less of it; small overhangs teach what a border looks like
     slack = side // 8
