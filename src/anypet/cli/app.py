@@ -34,6 +34,7 @@ COMMANDS = (
     "pull",
     "push",
     "lesions",
+    "batch",
     "autopet",
     "network",
     "compare",
