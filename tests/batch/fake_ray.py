@@ -1,4 +1,4 @@
-"""Ray in one process: calls are done in turn when they are waited for, and workers die when they are told to."""
+"""Ray in one process: calls are done in turn when they are waited for, workers die when they are told to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Actor:
 
     def __init__(self, ray, kind, args):
         self.calls, self.dead, self.ray = [], None, ray
-        self.worker = None
+        self.worker, self.steps = None, 0
         self.make = lambda: kind(*args)
         ray.actors.append(self)
 
@@ -37,6 +37,7 @@ class Actor:
         return Ref(call)
 
     def step(self, call):
+        self.steps += 1
         try:
             if self.worker is None:
                 self.worker = self.make()
@@ -84,8 +85,8 @@ class FakeRay:
         for actor in self.actors:
             in_hand = [r for r in refs if r.call.actor is actor and not r.call.over]
             self.most = max(self.most, len(in_hand))
-        # the youngest worker first, so that answers come in another order than the questions
-        for ref in sorted(refs, key=lambda r: -self.actors.index(r.call.actor)):
+        # turn about, the youngest worker first, so that answers come in another order than the questions
+        for ref in sorted(refs, key=lambda r: (r.call.actor.steps, -self.actors.index(r.call.actor))):
             call = ref.call
             if not call.over and call.actor.dead is None:
                 call.actor.step(call)

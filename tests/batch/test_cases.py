@@ -33,7 +33,9 @@ def test_cases_have_names_and_absolute_paths(tmp_path, monkeypatch):
     assert (first.patient, first.unit, first.tracer) == ("Müller/7", "SUVbw", "FDG")
     assert first.prompts == str(tmp_path / "clicks.json")
     assert (second.ct, second.unit, second.tracer, second.prompts) == (None, None, "", None)
-    assert [case.name for case in read_cases("list.csv", "train")] == ["0002-M_ller_7"]  # as in the whole list
+    assert [case.name for case in read_cases("list.csv", "train")] == [
+        "0002-M_ller_7"
+    ]  # as in the whole list
 
 
 def test_a_missing_split_names_those_there_are(tmp_path):

@@ -72,7 +72,10 @@ def test_a_busy_machine_is_given_time(monkeypatch):
     assert ray.given["include_dashboard"] is False
     assert ray.shut == 3  # after two failures, and at the end
     monkeypatch.setattr("anypet.batch.cluster._import", lambda address: Stubborn(9))
-    with pytest.raises(AnyPETError, match="Ray did not start on this machine: The current node"), ray_for(None):
+    with (
+        pytest.raises(AnyPETError, match="Ray did not start on this machine: The current node"),
+        ray_for(None),
+    ):
         pass
 
 
@@ -82,9 +85,9 @@ def test_no_cluster_at_the_address(monkeypatch):
             raise ConnectionError("refused")
 
     monkeypatch.setattr("anypet.batch.cluster._import", lambda address: Nobody(1))
-    with pytest.raises(AnyPETError, match=r"no Ray cluster can be reached at 10.0.0.1:6379: refused"):
-        with ray_for("10.0.0.1:6379"):
-            pass
+    message = r"no Ray cluster can be reached at 10.0.0.1:6379: refused"
+    with pytest.raises(AnyPETError, match=message), ray_for("10.0.0.1:6379"):
+        pass
 
 
 def test_a_connection_of_the_caller_is_used_and_left_open(monkeypatch):

@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 import pyarrow.parquet as pq
 import pytest
+from fake_ray import Death, FakeRay
+from toy_task import ToyTask, toy_cases
 
 from anypet.batch import engine
 from anypet.batch.engine import BatchOptions, run_batch
 from anypet.batch.ledger import Ledger
 from anypet.errors import AnyPETError
-from fake_ray import Death, FakeRay
-from toy_task import ToyTask, toy_cases
 
 
 @pytest.fixture
@@ -122,19 +122,12 @@ def test_a_scan_that_kills_its_worker_is_found_and_no_other_is_blamed(ray, task,
 
 
 def test_the_worker_says_why_it_left(ray, task, tmp_path, monkeypatch):
-    ray()
-    monkeypatch.setattr(
-        "anypet.batch.memory.resident_bytes", lambda peak=False: 3 * 10**9 if not peak else 10
-    )
+    fake = ray()
     monkeypatch.setattr("anypet.batch.memory.MemoryWatch._look", lambda self: None)
 
     def compute(self, networks, scan, case):
-        worker.append(case.name)
-        engine_worker = ray_now.actors[-1].worker
-        engine_worker._give_up(3 * 10**9)
+        fake.actors[-1].worker._give_up(3 * 10**9)  # as the watch's thread does
 
-    worker = []
-    ray_now = ray()
     monkeypatch.setattr(ToyTask, "compute", compute)
     cases = toy_cases(tmp_path / "in", ["abc"])
     (one,) = run_batch(cases, task, tmp_path / "out", BatchOptions(retries=0, memory_gb=2))

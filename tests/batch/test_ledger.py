@@ -81,10 +81,14 @@ def test_one_driver_at_a_time(tmp_path):
         "except Exception as error: print(error)"
     )
     ledger = Ledger(tmp_path, SETTINGS, CASES)
-    told = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
     assert "another process is at work" in told.stdout
     ledger.close()
-    told = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
     assert "gone from the list" in told.stdout  # the lock is free; the list is another
 
 
@@ -104,7 +108,7 @@ def test_what_changed_is_said(tmp_path):
 def test_another_version_is_another_batch(tmp_path, monkeypatch):
     Ledger(tmp_path, SETTINGS, CASES).close()
     monkeypatch.setattr("anypet.batch.ledger.__version__", "99.0")
-    with pytest.raises(AnyPETError, match="anypet was '.*', is '99.0'"):
+    with pytest.raises(AnyPETError, match=r"anypet was '.*', is '99.0'"):
         Ledger(tmp_path, SETTINGS, CASES)
 
 

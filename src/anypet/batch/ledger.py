@@ -92,7 +92,9 @@ class Desk:
                 shutil.rmtree(scratch, ignore_errors=True)
                 return False
             if not scratch.is_dir():
-                raise SupersededError(f"{self.root}: run {self.run} no longer has it: another took over") from None
+                raise SupersededError(
+                    f"{self.root}: run {self.run} no longer has it: another took over"
+                ) from None
             raise AnyPETError(f"{place}: cannot be written: {error}") from error
         return True
 
