@@ -14,7 +14,8 @@ from anypet.cli.batch import _task
 from anypet.errors import AnyPETError
 from anypet.io import write
 
-sys.path[:0] = [str(Path(__file__).parents[1] / room) for room in ("batch", "lesions")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "lesions"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "batch"))
 from fake_ray import FakeRay
 from lesion_fakes import HotNet, scan
 
