@@ -19,7 +19,7 @@ NO_RAY = 77
 def main(out: str, diary: str, seconds: str, workers: str, *images: str) -> None:
     cases = [BatchCase(f"{n:04d}", f"P{n}", image) for n, image in enumerate(images, start=1)]
     task = ToyTask(diary, float(seconds))
-    options = BatchOptions(workers=int(workers), memory_gb=0.35, retries=1)
+    options = BatchOptions(workers=int(workers), memory_gb=0.5, retries=1)
     try:
         for outcome in run_batch(cases, task, out, options):
             print("done" if outcome.record else "failed", outcome.name, flush=True)  # noqa: T201

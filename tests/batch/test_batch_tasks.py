@@ -62,7 +62,7 @@ def test_lesions(case, nets, tmp_path):
     assert done.measures["suv_max"] == 8.0
     assert (done.measures["lesions"], done.measures["objects"]) == (2, 2)
     assert done.tracer == "FDG"
-    assert json.loads((tmp_path / "out" / "result.json").read_text())["depth"]["axes"] == []
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["depth"]["axes"] == 0
 
 
 def test_a_listed_tracer_counts_unless_another_is_asked_for(case, nets, tmp_path):

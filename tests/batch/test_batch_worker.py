@@ -174,6 +174,16 @@ def test_last_words_are_of_all_scans_at_hand(place, monkeypatch):
     assert "3.00 GB of 2.00 GB" in told
 
 
+def test_an_unknown_fault_on_a_gpu_ends_the_worker(place):
+    worker, cases, _ = place
+    for device, worn in (("cuda", [True, False]), ("cpu", [False, False])):
+        object.__setattr__(worker.settings, "device", device)
+        found = [worker.do(case, 20 + n, 1) for n, case in enumerate((cases[2], cases[1]))]
+        assert [report.worn for report in found] == worn
+        for n, case in enumerate((cases[2], cases[1])):
+            worker.desk.scratch(case.name, 20 + n).rmdir()
+
+
 def test_a_worker_that_keeps_too_much_says_so(place, monkeypatch):
     worker, cases, _ = place
     monkeypatch.setattr(module, "resident_bytes", lambda peak=False: 850)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from anypet.batch.cases import BatchCase
-from anypet.batch.cluster import own_cores, placement, ray_for
+from anypet.batch.cluster import placement, ray_for
 from anypet.batch.index import write_index
 from anypet.batch.ledger import Json, Ledger
 from anypet.batch.schedule import Schedule
@@ -152,8 +152,6 @@ class _Driver:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         o = self.options
         threads = placement(nodes, len(self.hands), o.gpus_per_worker, o.memory_bytes)
-        if o.address is None:
-            threads = min(threads, max(1, own_cores() // len(self.hands)))
         device = "cuda" if o.gpus_per_worker else "cpu"
         settings = WorkerSettings(device, threads, o.memory_bytes)
         resources: dict[str, Any] = {"num_cpus": threads, "num_gpus": o.gpus_per_worker}
@@ -211,8 +209,8 @@ class _Driver:
             log.info("worker %d is ready on %s", hand.number, report)
             return
         yield from self._take(hand, report)
-        if hand.worn and not hand.calls:
-            log.info("worker %d keeps too much memory and is replaced", hand.number)
+        if hand.worn and not hand.calls and not self.schedule.is_over:
+            log.info("worker %d is replaced", hand.number)
             self.ray.kill(hand.actor)
             self._fill(hand)
 

@@ -45,7 +45,7 @@ class Report:
         traceback: of the error.
         seconds: of the attempt, waiting included.
         superseded: the run is over, nothing more is to be done in it.
-        worn: the worker keeps so much memory that it should be replaced.
+        worn: the worker should be replaced: it keeps too much memory, or its GPU may be in a bad state.
         peak_mb: the highest memory of the worker so far, MB.
         node: the worker's machine.
     """
@@ -124,14 +124,17 @@ class Worker:
         """
         started = time.monotonic()
         self._at_work[case.name] = ticket
-        record, error, trace, superseded = None, "", "", False
+        record, error, trace, superseded, worn = None, "", "", False, False
         try:
             with warnings_of_this_thread() as warnings:
                 record = self._done(case, ticket, attempts, started, warnings)
         except SupersededError as one:
             error, superseded = str(one), True
         except Exception as one:  # a batch of thousands goes on whatever one scan does
-            error = str(one) if isinstance(one, AnyPETError) else f"{type(one).__name__}: {one}"
+            known = isinstance(one, AnyPETError)
+            error = str(one) if known else f"{type(one).__name__}: {one}"
+            # a fault on a GPU may spoil whatever this process does there from now on
+            worn = not known and self.settings.device != "cpu"
             trace = traceback.format_exc()
         finally:
             del self._at_work[case.name]
@@ -139,7 +142,7 @@ class Worker:
         kept, bound = resident_bytes(), self.settings.memory_bytes
         return Report(
             case.name, record, error.strip() or ("failed" if record is None else ""), trace,
-            time.monotonic() - started, superseded, bool(bound) and kept > _LIVELY * bound, _peak_mb(),
+            time.monotonic() - started, superseded, worn or (bound > 0 and kept > _LIVELY * bound), _peak_mb(),
             platform.node(),
         )  # fmt: skip
 
