@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import sys
 import threading
 import time
@@ -138,18 +139,21 @@ class Worker:
             trace = traceback.format_exc()
         finally:
             del self._at_work[case.name]
+            if record is None:
+                shutil.rmtree(self.desk.scratch(case.name, ticket), ignore_errors=True)
         gc.collect()
-        kept, bound = resident_bytes(), self.settings.memory_bytes
+        bound = self.settings.memory_bytes
+        worn = worn or (bound > 0 and resident_bytes() > _LIVELY * bound)
         return Report(
             case.name, record, error.strip() or ("failed" if record is None else ""), trace,
-            time.monotonic() - started, superseded, worn or (bound > 0 and kept > _LIVELY * bound), _peak_mb(),
+            time.monotonic() - started, superseded, worn, _peak_mb(),
             platform.node(),
         )  # fmt: skip
 
     def _done(
         self, case: BatchCase, ticket: int, attempts: int, started: float, warnings: list[str]
     ) -> dict[str, Any] | None:
-        """Reads, computes, writes and publishes -> the record."""
+        """Reads, computes, writes and publishes -> the record, None if another attempt was quicker."""
         folder = self.desk.begin(case.name, ticket)
         scan = self.task.read(case)
         was_read = time.monotonic()
@@ -171,8 +175,7 @@ class Worker:
             "version": __version__, "warnings": warnings, "run": self.desk.run, "node": platform.node(),
             "device": self.settings.device, "peak_mb": _peak_mb(), "finished": now(),
         }  # fmt: skip
-        self.desk.publish(case.name, ticket, record)
-        return record
+        return record if self.desk.publish(case.name, ticket, record) else None
 
     def _give_up(self, found: int) -> None:
         """Says why in the folders of the scans at hand, then ends the process."""
