@@ -84,7 +84,7 @@ def test_killed_and_resumed(tmp_path):
     assert 2 <= len(finished) < 10
 
     second = start(out, diary, 0.0, 2, *images)
-    told = second.communicate(timeout=300)[0].split("\n")
+    told = second.communicate(timeout=600)[0].split("\n")
     if second.returncode == NO_RAY:
         pytest.skip("Ray does not start on this machine, which seems to be overloaded")
     assert second.returncode == 0

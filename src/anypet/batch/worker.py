@@ -139,8 +139,8 @@ class Worker:
             trace = traceback.format_exc()
         finally:
             del self._at_work[case.name]
-            if record is None:
-                shutil.rmtree(self.desk.scratch(case.name, ticket), ignore_errors=True)
+        if record is None:  # half a result takes no room
+            shutil.rmtree(self.desk.scratch(case.name, ticket), ignore_errors=True)
         gc.collect()
         bound = self.settings.memory_bytes
         worn = worn or (bound > 0 and resident_bytes() > _LIVELY * bound)
