@@ -104,6 +104,8 @@ class LesionFinder:
         self.pet, self.nets, self.with_organs = pet, nets, organs
         self.rule, self.clean, self.guess = rule, clean, guess
         self.config = next(iter(nets.values()))[0].config
+        every = [net.config.threshold for group in nets.values() for net in group]
+        self.threshold = sum(every) / len(every)
         self.grid = body_grid(pet, self.config.spacing)
         self.suv = self.grid.take(pet)
         self.hu = None if ct is None else self.grid.take(ct)
@@ -236,7 +238,7 @@ class LesionFinder:
     def _result(self, seconds: float) -> LesionResult:
         assert self._probability is not None
         assert self._report is not None
-        mask: BoolArray = self._probability > 0.5
+        mask: BoolArray = self._probability > self.threshold
         changes: list[Change] = []
         if self.clean:
             mask, changes = clean_up(
