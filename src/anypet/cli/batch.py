@@ -93,7 +93,7 @@ def batch(
     )  # fmt: skip
     cases = read_cases(manifest, split)
     try:
-        _run(cases, made, output, options, as_json)
+        _run(cases, made, output.expanduser(), options, as_json)
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from here")
         raise typer.Exit(130) from None
