@@ -80,3 +80,18 @@ def add(
     """Copy weights of your own into the user's folder (ANYPET_HOME) under a name."""
     entry = registry.add(name, file, family=family, licence=licence)
     typer.echo(f"{entry.name}: {entry.file}\nsha256 {entry.sha256}")
+
+
+@models.command()
+def export(
+    name: str = typer.Argument(help="A promptable or a lesion model of `anypet models list`."),
+    output: Path | None = typer.Option(
+        None, "-o", "--output", help="Folder for the export; the user's own if left out."
+    ),
+    weights: Path | None = typer.Option(None, help="A weights file instead of the model's own."),
+) -> None:
+    """Export a model for CPUs (OpenVINO). Where it is found, it is used; ANYPET_RUNTIME=torch overrules."""
+    from anypet.models.exported.write import export as write
+
+    done = write(name, output, weights=weights)
+    typer.echo(f"{name}: {done.folder}\nlargest difference of a probability from torch's: {done.difference:.1g}")
