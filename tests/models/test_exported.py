@@ -97,7 +97,7 @@ def test_an_export_is_used_and_answers_as_torch_does(home: Path, monkeypatch: py
 def test_the_lesion_network_answers_as_torch_does_on_tiles_of_any_size(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(folder, "has_bfloat16", lambda device: False)
+    monkeypatch.setitem(folder.BFLOAT16, "lesions", lambda device: False)
     fast = lesion_network.load_net("tiny-lesions")
     assert fast.exported is not None
     x = torch.randn(1, 4, 24, 16, 32, generator=torch.Generator().manual_seed(2))
@@ -207,6 +207,8 @@ def test_an_export_that_differs_leaves_nothing_behind(home: Path, monkeypatch: p
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x
 
+    answers = iter((torch.zeros(3), torch.full((3,), 0.01)))
+
     class Shifted:
         @staticmethod
         def pieces(model: object) -> list[Piece]:
@@ -216,7 +218,7 @@ def test_an_export_that_differs_leaves_nothing_behind(home: Path, monkeypatch: p
         def put_in(model: object, graphs: object) -> None: ...
 
         build = staticmethod(lambda *_: nn.Identity())
-        probability = staticmethod(lambda _, values=iter((torch.zeros(3), torch.full((3,), 0.01))): next(values))
+        probability = staticmethod(lambda _: next(answers))
 
     monkeypatch.setattr(writing.importlib, "import_module", lambda _: Shifted)
     with pytest.raises(WeightsError, match=r"differ from torch's by 0\.01"):

@@ -14,6 +14,8 @@ from anypet.models import registry
 models = typer.Typer(help="List the models, fetch or add their weights.", no_args_is_help=True)
 
 _FILE = typer.Argument(help=".pth, .pt or .safetensors", exists=True, dir_okay=False)
+_EXPORT_TO = typer.Option(None, "-o", "--output", help="Folder to export to; the user's own if left out.")
+_WEIGHTS = typer.Option(None, exists=True, dir_okay=False, help="A weights file instead of the model's own.")
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
@@ -85,13 +87,15 @@ def add(
 @models.command()
 def export(
     name: str = typer.Argument(help="A promptable or a lesion model of `anypet models list`."),
-    output: Path | None = typer.Option(
-        None, "-o", "--output", help="Folder for the export; the user's own if left out."
-    ),
-    weights: Path | None = typer.Option(None, help="A weights file instead of the model's own."),
+    output: Path | None = _EXPORT_TO,
+    weights: Path | None = _WEIGHTS,
 ) -> None:
-    """Export a model for CPUs (OpenVINO). Where it is found, it is used; ANYPET_RUNTIME=torch overrules."""
+    """Export a model for CPUs (OpenVINO); in the user's folder it is found and used from then on.
+
+    ANYPET_RUNTIME=torch keeps torch all the same.
+    """
     from anypet.models.exported.write import export as write
 
     done = write(name, output, weights=weights)
-    typer.echo(f"{name}: {done.folder}\nlargest difference of a probability from torch's: {done.difference:.1g}")
+    typer.echo(f"{name}: {done.folder}")
+    typer.echo(f"largest difference of a probability from torch's: {done.difference:.1g}")

@@ -6,13 +6,13 @@ import importlib.util
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from anypet.devices import has_bfloat16
+from anypet.devices import has_bfloat16, wants_bfloat16
 from anypet.errors import AnyPETError, WeightsError
 from anypet.models import registry
 from anypet.models.exported.graph import Graph, Precision
@@ -29,12 +29,19 @@ FAMILIES = {
     "segany": "anypet.models.segany.pieces",
     "lesions": "anypet.lesions.pieces",
 }
-# what the torch network runs in where the processor has it: the lesion networks were trained so
-BFLOAT16 = frozenset({"lesions"})
+# Where OpenVINO is the faster one. The vision transformers are matrix products, at which torch is as good or
+# better: their exports are run where ANYPET_RUNTIME asks for it (docs/speed.md).
+AUTOMATIC = frozenset({"compact", "lesions"})
+# when the torch network runs in bfloat16, and so its export
+BFLOAT16: dict[str, Callable[[torch.device], bool]] = {
+    "compact": wants_bfloat16,
+    "segany": lambda device: False,
+    "lesions": has_bfloat16,  # as it was trained
+}
 
 
 def runtime() -> Runtime:
-    """What runs networks on the CPU: ANYPET_RUNTIME, else "auto": OpenVINO where there is an export.
+    """What runs networks on the CPU: ANYPET_RUNTIME, else "auto": OpenVINO where it is faster and exported.
 
     Raises:
         AnyPETError: ANYPET_RUNTIME names none, or OpenVINO, which is not installed.
@@ -81,7 +88,7 @@ def attach(family: str, model: Any, weights: Path) -> bool:
     device = torch.device(getattr(model, "device", "cpu"))
     if chosen == "torch" or family not in FAMILIES or device.type != "cpu":
         return False
-    if chosen == "auto" and not (installed() and exports().is_dir()):
+    if chosen == "auto" and not (family in AUTOMATIC and installed() and exports().is_dir()):
         return False
     key = sha256(weights)
     folder = exports() / folder_name(key)
@@ -91,7 +98,7 @@ def attach(family: str, model: Any, weights: Path) -> bool:
                 f"{weights} has no export in {exports()}: run `anypet models export`, or unset ANYPET_RUNTIME"
             )
         return False
-    half = family in BFLOAT16 and has_bfloat16(device)
+    half = BFLOAT16[family](device)
     put_in(family, model, graphs(folder, key, "bf16" if half else "f32"))
     log.info("%s is run by OpenVINO from %s", weights.name, folder)
     return True
@@ -119,9 +126,8 @@ def graphs(folder: Path, weights_sha256: str, precision: Precision) -> dict[str,
         if not path.is_file():
             raise WeightsError(f"{path} is missing; export the model again, or set ANYPET_RUNTIME=torch")
         verify(path, digest)
-    return {
-        Path(name).stem: Graph(folder / name, precision) for name in manifest["files"] if name.endswith(".xml")
-    }
+    names = [name for name in manifest["files"] if name.endswith(".xml")]
+    return {Path(name).stem: Graph(folder / name, precision) for name in names}
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

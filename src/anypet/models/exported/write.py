@@ -46,7 +46,9 @@ def export(name: str, to: str | Path | None = None, *, weights: str | Path | Non
         raise AnyPETError("exporting needs OpenVINO: pip install 'anypet[fast]'")
     found = registry.entry(name)
     if found.family not in FAMILIES:
-        raise WeightsError(f"{name} is of the family {found.family}, which is not exported: it is quick as it is")
+        raise WeightsError(
+            f"{name} is of the family {found.family}, which is quick as it is: nothing to export"
+        )
     file, state, metadata = registry.load_named(name, weights)
     family = importlib.import_module(FAMILIES[found.family])
     model = family.build(state, {**metadata, "name": name})

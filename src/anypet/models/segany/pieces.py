@@ -80,5 +80,6 @@ def probability(model: SegAny) -> Tensor:
     embedding = model.encode(torch.from_numpy(suv).float()[None, None], SPACING)
     middle = (n / 2, n / 2, n / 2)
     first = model.decode(embedding, WindowPrompts(np.array([middle]), np.array([1])))
-    three = WindowPrompts(np.array([middle, (n / 8, n / 2, n / 2), (n / 2, n / 3, n / 2)]), np.array([1, 0, 1]))
+    points = np.array([middle, (n / 8, n / 2, n / 2), (n / 2, n / 3, n / 2)])
+    three = WindowPrompts(points, np.array([1, 0, 1]))
     return torch.sigmoid(torch.cat([first, model.decode(embedding, three, first)]))
