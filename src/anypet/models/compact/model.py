@@ -59,8 +59,9 @@ class CompactModel(PromptableModel):
             torch.tensor([anchor.point], device=self.device),
             torch.tensor([spacing], device=self.device),
         )
+        channels = channels.contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            return Embedding(tuple(self.net.encoder(channels.contiguous(memory_format=torch.channels_last_3d))))
+            return Embedding(tuple(self.net.encoder(channels)))
 
     @torch.inference_mode()
     def decode(
