@@ -227,6 +227,12 @@ def test_an_export_that_differs_leaves_nothing_behind(home: Path, monkeypatch: p
     assert not list(where.parent.glob(".*"))
 
 
+def test_a_folder_that_cannot_be_written_is_named(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(AnyPETError, match="taken"):
+        export("tiny-compact", tmp_path / "taken")
+
+
 def test_only_networks_that_are_slow_are_exported(home: Path) -> None:
     with pytest.raises(WeightsError, match="family tracer"):
         export("tracer")

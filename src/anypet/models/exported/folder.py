@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 Runtime = Literal["auto", "torch", "openvino"]
 MANIFEST = "export.json"
-VERSION = 1
+VERSION = 1  # grows when what a family exports changes, so that older exports are made again
 # family -> module with `pieces`, `put_in` and `probability`
 FAMILIES = {
     "compact": "anypet.models.compact.pieces",

@@ -38,7 +38,7 @@ def export(name: str, to: str | Path | None = None, *, weights: str | Path | Non
         weights: a file to use instead of the registered one.
 
     Raises:
-        AnyPETError: OpenVINO is not installed.
+        AnyPETError: OpenVINO is not installed, or the disk refuses.
         WeightsError: no such model or weights, nothing in it to export, or what OpenVINO computes differs
             from torch by more than `TOLERANCE` of probability; then nothing is left behind.
     """
@@ -54,10 +54,9 @@ def export(name: str, to: str | Path | None = None, *, weights: str | Path | Non
     model = family.build(state, {**metadata, "name": name})
     key = sha256(file)
     folder = (exports() if to is None else Path(to).expanduser()) / folder_name(key)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    part.mkdir()
     try:
+        part.mkdir(parents=True)
         files = [path for piece in family.pieces(model) for path in piece.save(part)]
         _write_manifest(part, key, name, {path.name: sha256(path) for path in files})
         difference = _difference(family, model, part, key)
@@ -69,6 +68,8 @@ def export(name: str, to: str | Path | None = None, *, weights: str | Path | Non
         if folder.exists():
             shutil.rmtree(folder)
         part.replace(folder)
+    except OSError as error:
+        raise AnyPETError(f"{folder}: the export cannot be written: {error}; give another folder") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return Exported(folder, difference)
