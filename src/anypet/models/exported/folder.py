@@ -29,9 +29,6 @@ FAMILIES = {
     "segany": "anypet.models.segany.pieces",
     "lesions": "anypet.lesions.pieces",
 }
-# Where OpenVINO is the faster one. The vision transformers are matrix products, at which torch is as good or
-# better: their exports are run where ANYPET_RUNTIME asks for it (docs/speed.md).
-AUTOMATIC = frozenset({"compact", "lesions"})
 # when the torch network runs in bfloat16, and so its export
 BFLOAT16: dict[str, Callable[[torch.device], bool]] = {
     "compact": wants_bfloat16,
@@ -41,7 +38,7 @@ BFLOAT16: dict[str, Callable[[torch.device], bool]] = {
 
 
 def runtime() -> Runtime:
-    """What runs networks on the CPU: ANYPET_RUNTIME, else "auto": OpenVINO where it is faster and exported.
+    """What runs networks on the CPU: ANYPET_RUNTIME, else "auto": OpenVINO where there is an export.
 
     Raises:
         AnyPETError: ANYPET_RUNTIME names none, or OpenVINO, which is not installed.
@@ -88,7 +85,7 @@ def attach(family: str, model: Any, weights: Path) -> bool:
     device = torch.device(getattr(model, "device", "cpu"))
     if chosen == "torch" or family not in FAMILIES or device.type != "cpu":
         return False
-    if chosen == "auto" and not (family in AUTOMATIC and installed() and exports().is_dir()):
+    if chosen == "auto" and not (installed() and exports().is_dir()):
         return False
     key = sha256(weights)
     folder = exports() / folder_name(key)
