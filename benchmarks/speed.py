@@ -3,9 +3,10 @@
     python benchmarks/speed.py [--threads 2] [--rounds 5] [--only segany,default,lesions] [--json FILE]
 
 Contenders of a group run in turns, so that other work on the machine slows all of them; times are the best of
-the rounds; on a busy machine `--threads 1 --processor-time` counts what the process itself used. The floor of a path is its operations (counted by torch) over the rate of a large matrix product,
-measured in the same run in the same precision: "3.0" in the last column means three times the floor. It exits
-with 1 where a target of `TARGETS` is missed. OpenVINO's rows need `pip install 'anypet[fast]'`.
+the rounds. On a busy machine `--threads 1 --processor-time` counts what the process itself used. The floor of
+a path is its operations (counted by torch) over the rate of a large matrix product, measured in the same run
+in the same precision: "3.0" in the last column means three times the floor. It exits with 1 where a target of
+`TARGETS` is missed. OpenVINO's rows need `pip install 'anypet[fast]'`.
 """
 
 from __future__ import annotations
