@@ -32,6 +32,7 @@ from anypet.devices import has_bfloat16
 from anypet.lesions import pieces as lesion_pieces
 from anypet.models.base import Anchor, PromptableModel
 from anypet.models.compact import pieces as compact_pieces
+from anypet.models.convolution import Conv3d
 from anypet.models.exported.folder import installed
 from anypet.models.exported.graph import Graph
 from anypet.models.registry import load_named
@@ -162,8 +163,12 @@ def segany(rounds: int, rates: dict[str, float], folder: Path) -> list[Row]:
 
 def default(rounds: int, rates: dict[str, float], folder: Path) -> list[Row]:
     """The default model: one window's encode, a click in it, and a session's first and further click."""
-    plain = compact_pieces.build(*load_named("default")[1:])
-    ways: dict[str, Any] = {"torch": plain}
+    model = compact_pieces.build(*load_named("default")[1:])
+    plain = deepcopy(model)
+    for module in plain.net.modules():
+        if isinstance(module, Conv3d):
+            module.__class__ = torch.nn.Conv3d
+    ways: dict[str, Any] = {"torch, plain convolutions": plain, "torch": model}
     if installed():
         ways["OpenVINO"] = exported(compact_pieces, plain, "f32", folder / "compact")
     if has_bfloat16(CPU):
@@ -172,7 +177,7 @@ def default(rounds: int, rates: dict[str, float], folder: Path) -> list[Row]:
         if installed():
             ways["OpenVINO, bfloat16"] = exported(compact_pieces, plain, "bf16", folder / "compact")
     calls = {name: one_window(model, 4.0) for name, model in ways.items()}
-    work = [operations(call) for call in calls["torch"]]
+    work = [operations(call) for call in calls["torch, plain convolutions"]]
     rows = []
     for n, path in enumerate(("default, encode", "default, click")):
         contenders = [
@@ -204,8 +209,9 @@ def default(rounds: int, rates: dict[str, float], folder: Path) -> list[Row]:
         rows += race(path, [Contender(k, way(s)) for k, s in sessions.items()], rounds, rates)
     masks = {name: session.mask for name, session in sessions.items()}
     for name, mask in masks.items():
-        shared = 2 * float((mask & masks["torch"]).sum()) / float(mask.sum() + masks["torch"].sum())
-        print(f"DSC of the masks, {name} and torch: {shared:.5f}")
+        first_mask = masks["torch, plain convolutions"]
+        shared = 2 * float((mask & first_mask).sum()) / float(mask.sum() + first_mask.sum())
+        print(f"DSC of the masks, {name} and plain: {shared:.5f}")
     return rows
 
 
