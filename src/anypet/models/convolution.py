@@ -16,7 +16,8 @@ class Conv3d(nn.Conv3d):
     def forward(self, x: Tensor) -> Tensor:
         if not self._by_onednn(x):
             return super().forward(x)
-        return torch.mkldnn_convolution(  # type: ignore[no-any-return]
+        assert not isinstance(self.padding, str)
+        return torch.mkldnn_convolution(
             x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups
         )
 
@@ -27,7 +28,7 @@ class Conv3d(nn.Conv3d):
             and x.dtype == torch.float32
             and max(self.kernel_size) > 1
             and torch.backends.mkldnn.is_available()
-            and torch.backends.mkldnn.enabled
+            and bool(torch.backends.mkldnn.enabled)
             and not torch.is_grad_enabled()
             and not torch.is_autocast_enabled("cpu")
             and not torch.jit.is_tracing()
