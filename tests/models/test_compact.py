@@ -69,6 +69,19 @@ def test_encode_once_decode_many(model):
     assert embedding.nbytes > 0
 
 
+def test_bfloat16_gives_nearly_the_same_probabilities(model, monkeypatch: pytest.MonkeyPatch):
+    state = model.net.state_dict()
+    monkeypatch.setattr("anypet.models.compact.model.wants_bfloat16", lambda device: True)
+    half = build(state, META)
+    image, anchor = torch.rand(1, 1, 32, 32, 32) * 5, Anchor(3.0, (16.0, 16.0, 16.0))
+    click = WindowPrompts(np.array([[16.0, 16, 16]]), np.array([1]))
+    one, other = (m.decode(m.encode(image, 4.0, anchor), click) for m in (model, half))
+    assert other.dtype == torch.float32
+    assert not torch.equal(one, other)
+    assert (torch.sigmoid(one) - torch.sigmoid(other)).abs().max() < 0.05
+    assert half.encode(image, 4.0, anchor).nbytes < model.encode(image, 4.0, anchor).nbytes
+
+
 def test_anchor_is_needed(model):
     with pytest.raises(ValueError, match="anchor"):
         model.encode(torch.zeros(1, 1, 32, 32, 32), 4.0)

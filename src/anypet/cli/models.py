@@ -14,6 +14,8 @@ from anypet.models import registry
 models = typer.Typer(help="List the models, fetch or add their weights.", no_args_is_help=True)
 
 _FILE = typer.Argument(help=".pth, .pt or .safetensors", exists=True, dir_okay=False)
+_EXPORT_TO = typer.Option(None, "-o", "--output", help="Folder to export to; the user's own if left out.")
+_WEIGHTS = typer.Option(None, exists=True, dir_okay=False, help="A weights file instead of the model's own.")
 _JSON = typer.Option(False, "--json", help="Print JSON.")
 
 
@@ -80,3 +82,20 @@ def add(
     """Copy weights of your own into the user's folder (ANYPET_HOME) under a name."""
     entry = registry.add(name, file, family=family, licence=licence)
     typer.echo(f"{entry.name}: {entry.file}\nsha256 {entry.sha256}")
+
+
+@models.command()
+def export(
+    name: str = typer.Argument(help="A promptable or a lesion model of `anypet models list`."),
+    output: Path | None = _EXPORT_TO,
+    weights: Path | None = _WEIGHTS,
+) -> None:
+    """Export a model for CPUs (OpenVINO); in the user's folder it is found and used from then on.
+
+    ANYPET_RUNTIME=torch keeps torch all the same.
+    """
+    from anypet.models.exported.write import export as write
+
+    done = write(name, output, weights=weights)
+    typer.echo(f"{name}: {done.folder}")
+    typer.echo(f"largest difference of a probability from torch's: {done.difference:.1g}")

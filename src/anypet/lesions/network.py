@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from anypet.errors import WeightsError
 from anypet.lesions.config import CONFIGS, NetConfig
+from anypet.models.exported.folder import attach
+from anypet.models.exported.graph import Graph
 from anypet.models.registry import load_named
 from anypet.models.weights import check_fits, own_tensors
 
@@ -68,6 +70,7 @@ class TwoHeadedUNet(nn.Module):
     def __init__(self, config: NetConfig = CONFIGS["compact"]) -> None:
         super().__init__()
         self.config = config
+        self.exported: Graph | None = None  # runs in its place on the CPU; see `anypet.models.exported`
         stages = len(config.widths)
         self.unet = ResidualEncoderUNet(
             input_channels=len(config.channels),
@@ -98,6 +101,9 @@ class TwoHeadedUNet(nn.Module):
             organs: whether the organ head is wanted.
             deep: logits of every resolution but the coarsest, for deep supervision; else the full one alone.
         """
+        if self.exported is not None and x.device.type == "cpu" and not (deep or self.training):
+            lesion, named = self.exported(x.float())
+            return Heads([lesion], [named] if organs else [])
         decoder = self.unet.decoder
         skips = self.unet.encoder(x)
         features, last = skips[-1], len(decoder.stages) - 1
@@ -142,9 +148,11 @@ def load_net(name: str = "lesions", weights: str | Path | None = None) -> TwoHea
     """
     path, state, metadata = load_named(name, weights)
     try:
-        return build(state, metadata)
+        net = build(state, metadata)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
+    attach("lesions", net, path)
+    return net
 
 
 def load_encoder(net: TwoHeadedUNet, state_dict: Mapping[str, Tensor]) -> list[str]:

@@ -181,7 +181,7 @@ def entry(name: str) -> Entry:
 def load_model(
     name: str = "default", *, weights: str | Path | None = None, device: str | torch.device = "cpu"
 ) -> PromptableModel:
-    """Loads a model, in evaluation mode.
+    """Loads a model, in evaluation mode; on the CPU OpenVINO runs it where these weights were exported.
 
     Args:
         name: of `available()`.
@@ -191,15 +191,19 @@ def load_model(
     Raises:
         WeightsError: unknown name, no weights yet, a damaged file, or weights of another network.
     """
+    from anypet.models.exported.folder import attach
+
     found = entry(name)
     if found.family not in PROMPTABLE:
         raise WeightsError(f"{name} takes no prompts; `anypet lesions` and find_lesions use it")
     weights, state_dict, metadata = load_named(name, weights)
     family = importlib.import_module(f"anypet.models.{found.family}")
     try:
-        return family.build(state_dict, {**metadata, "name": name}, device)
+        model: PromptableModel = family.build(state_dict, {**metadata, "name": name}, device)
     except WeightsError as error:
         raise WeightsError(f"{weights}: {error}") from error
+    attach(found.family, model, weights)
+    return model
 
 
 def load_named(

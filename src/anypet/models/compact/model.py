@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anypet.devices import wants_bfloat16
 from anypet.errors import WeightsError
 from anypet.models.base import Anchor, Embedding, ModelSpec, PromptableModel
 from anypet.models.compact.network import CompactConfig, CompactNet, image_channels, prompt_channels
@@ -20,7 +21,7 @@ SPACINGS = (2.0, 8.0)  # millimetres per voxel, as in training
 
 
 class CompactModel(PromptableModel):
-    """AnyPET compact in evaluation mode.
+    """AnyPET compact in evaluation mode, in float32 or, where ANYPET_PRECISION says so, in bfloat16.
 
     Args:
         net: the network; it is moved to `device` and put in evaluation mode.
@@ -38,6 +39,7 @@ class CompactModel(PromptableModel):
     ):
         self.device = torch.device(device)
         self.net = net.eval().to(self.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._half = wants_bfloat16(self.device)
         n = net.config.window
         prompts = frozenset({"point", "box", "mask"})
         self.spec = ModelSpec(name, (n, n, n), SPACINGS, True, prompts, temperature)
@@ -57,7 +59,9 @@ class CompactModel(PromptableModel):
             torch.tensor([anchor.point], device=self.device),
             torch.tensor([spacing], device=self.device),
         )
-        return Embedding(tuple(self.net.encoder(channels.contiguous(memory_format=torch.channels_last_3d))))
+        channels = channels.contiguous(memory_format=torch.channels_last_3d)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+            return Embedding(tuple(self.net.encoder(channels)))
 
     @torch.inference_mode()
     def decode(
@@ -77,7 +81,8 @@ class CompactModel(PromptableModel):
             n,
         )
         channels = channels.contiguous(memory_format=torch.channels_last_3d)
-        logits, _ = self.net.decoder(list(embedding.tensors), channels)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
+            logits, _ = self.net.decoder(list(embedding.tensors), channels)
         return logits
 
 

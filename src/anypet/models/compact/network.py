@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anypet.models.compact.parts import PARTS
+from anypet.models.convolution import Conv3d
 
 IMAGE_CHANNELS = 4  # SUV, SUV relative to the anchor, closeness to the anchor, spacing
 PROMPT_CHANNELS = 7  # positive x 2 ranges, negative x 2 ranges, box, mask so far, whether there is one
@@ -45,9 +46,9 @@ class Block(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.norm1 = nn.GroupNorm(8, width)
-        self.conv1 = nn.Conv3d(width, width, 3, padding=1, bias=False)
+        self.conv1 = Conv3d(width, width, 3, padding=1, bias=False)
         self.norm2 = nn.GroupNorm(8, width)
-        self.conv2 = nn.Conv3d(width, width, 3, padding=1, bias=False)
+        self.conv2 = Conv3d(width, width, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.relu(self.norm1(x)))
@@ -60,8 +61,8 @@ class Encoder(nn.Module):
     def __init__(self, config: CompactConfig):
         super().__init__()
         w = config.widths
-        self.stem = nn.Conv3d(IMAGE_CHANNELS, w[0], 3, padding=1)
-        self.downs = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in pairwise(w))
+        self.stem = Conv3d(IMAGE_CHANNELS, w[0], 3, padding=1)
+        self.downs = nn.ModuleList(Conv3d(a, b, 2, stride=2) for a, b in pairwise(w))
         self.stages = nn.ModuleList(
             nn.Sequential(*(Block(width) for _ in range(n)))
             for width, n in zip(w[1:], config.blocks, strict=True)
@@ -86,15 +87,15 @@ class Decoder(nn.Module):
         w = config.widths
         # the maps are smooth at full resolution: there a 1^3 convolution is enough
         self.prompts = nn.ModuleList(
-            nn.Conv3d(PROMPT_CHANNELS, width, 3 if level else 1, padding=1 if level else 0)
+            Conv3d(PROMPT_CHANNELS, width, 3 if level else 1, padding=1 if level else 0)
             for level, width in enumerate(w)
         )
-        self.ups = nn.ModuleList(nn.Conv3d(b, a, 1, bias=False) for a, b in pairwise(w))
+        self.ups = nn.ModuleList(Conv3d(b, a, 1, bias=False) for a, b in pairwise(w))
         self.blocks = nn.ModuleList(Block(width) for width in w[1:])
         self.norm = nn.GroupNorm(8, w[0])
-        self.mix = nn.Conv3d(w[0], w[0], 3, padding=1)
-        self.head = nn.Conv3d(w[0], 1, 1)
-        self.parts = nn.Conv3d(w[1], len(PARTS), 1)
+        self.mix = Conv3d(w[0], w[0], 3, padding=1)
+        self.head = Conv3d(w[0], 1, 1)
+        self.parts = Conv3d(w[1], len(PARTS), 1)
 
     def forward(self, features: list[Tensor], prompts: Tensor) -> tuple[Tensor, Tensor]:
         """-> logits (B, 1, N, N, N) of the object and (B, P, N/2, N/2, N/2) of `PARTS`."""

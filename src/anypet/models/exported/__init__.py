@@ -1,0 +1,7 @@
+"""Networks exported to OpenVINO, which runs them several times as fast on CPUs, with the same masks."""
+
+from anypet.models.exported.folder import attach, runtime
+from anypet.models.exported.graph import Graph, Piece
+from anypet.models.exported.write import export
+
+__all__ = ["Graph", "Piece", "attach", "export", "runtime"]
