@@ -37,6 +37,7 @@ COMMANDS = (
     "autopet",
     "network",
     "compare",
+    "doctor",
 )
 
 app = typer.Typer(
