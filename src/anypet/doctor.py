@@ -28,7 +28,7 @@ from anypet.models import registry
 State = Literal["ok", "note", "fault"]
 
 # What people add for what they do; the other extras are for work on AnyPET itself.
-DEVELOPERS = ("test", "lint", "docs")
+DEVELOPERS = ("test", "lint", "docs", "release")
 LEAST_MEMORY_GIB = 4.0
 LEAST_DISK_GIB = 1.0
 STATIC = Path(__file__).parent / "server" / "static"
