@@ -100,7 +100,8 @@ def test_every_example_is_shown_and_run(pages: ModuleType) -> None:
 
 def test_links_and_headings_of_included_files(pages: ModuleType) -> None:
     text = "# Title\nwords\n## Part\n```\n# a comment\n```\n"
-    assert pages.included(text) == "words\n### Part\n```\n# a comment\n```"
+    assert pages.included(text, 0) == "words\n## Part\n```\n# a comment\n```"
+    assert pages.included(text, 1) == "words\n### Part\n```\n# a comment\n```"
 
     class File:
         src_uri = "guides/a.md"

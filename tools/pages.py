@@ -20,7 +20,7 @@ if typing.TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "anypet"
 
-# A page can take over a file of the repository: a line `<!-- include FILE -->`, headings a level lower.
+# A page can take over a file of the repository, below the heading where this line stands.
 INCLUDE = re.compile(r"^<!-- include (\S+) -->$", re.MULTILINE)
 # Files that others link to by their place in the repository, and the pages that hold them here.
 HOMES = {
@@ -59,7 +59,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Takes in included files, and leads links to files of the repository to their pages."""
-    text = INCLUDE.sub(lambda found: included((ROOT / found[1]).read_text(encoding="utf-8")), markdown)
+
+    def taken_in(found: re.Match[str]) -> str:
+        above = re.findall(r"^(#+) ", markdown[: found.start()], re.MULTILINE)
+        return included((ROOT / found[1]).read_text(encoding="utf-8"), len(above[-1]) - 1)
+
+    text = INCLUDE.sub(taken_in, markdown)
     up = "../" * page.file.src_uri.count("/")
     return re.sub(r"\]\((?:\./|\.\./)*((?:docs/|src/|[A-Z]+\.)[^)#\s]+)(#[^)\s]*)?\)", _link(up), text)
 
@@ -73,14 +78,14 @@ def _link(up: str) -> Any:
     return to
 
 
-def included(text: str) -> str:
-    """A file without its title, its headings a level lower; what is fenced stays as it is."""
+def included(text: str, lower: int) -> str:
+    """A file without its title, its headings so many levels lower; what is fenced stays as it is."""
     lines, fenced = [], False
     for line in text.splitlines():
         fenced ^= line.lstrip().startswith("```")
         if not fenced and line.startswith("# "):
             continue
-        lines.append("#" + line if not fenced and line.startswith("#") else line)
+        lines.append("#" * lower + line if not fenced and line.startswith("#") else line)
     return "\n".join(lines)
 
 
