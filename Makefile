@@ -35,9 +35,9 @@ lint: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The site, in site/.
+# The site, in site/. Not --quiet: that would hide the warnings that fail the build.
 docs: $(VENV)/docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 # The source archive, and from it the wheel, in dist/; then the wheel alone in a new environment.
 wheel: $(VENV)/release

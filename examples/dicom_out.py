@@ -36,4 +36,4 @@ def main(study: Path, lesion_file: Path, output: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))  # type: ignore[arg-type]
+    main(*map(Path, sys.argv[1:4]))

@@ -38,4 +38,4 @@ def main(study: Path, lesion_file: Path, organ_file: Path, table_file: Path) -> 
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:5]))  # type: ignore[arg-type]
+    main(*map(Path, sys.argv[1:5]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import re
 import tomllib
@@ -114,8 +115,21 @@ def test_links_and_headings_of_included_files(pages: ModuleType) -> None:
         Page(), None, None,
     )  # fmt: skip
     assert moved == "[a](../models.md) [b](../lesions.md#x) [c](../architecture.md) [d](other.md)"
+    listed = "words:\n- one\n  more\n- two\n\n## Part\n- three\n```\nwords\n- four\n```"
+    assert pages.with_lists(listed) == listed.replace("words:\n-", "words:\n\n-")
     for include in pages.INCLUDE.findall("\n".join(p.read_text() for p in Path(ROOT / "docs").glob("*.md"))):
         assert (ROOT / include).is_file(), include
+
+
+def test_names_of_the_first_page_of_python_are_there() -> None:
+    text = (ROOT / "docs" / "reference" / "index.md").read_text(encoding="utf-8")
+    names = re.findall(r"\]\[(anypet[\w.]+)\]", text)
+    assert len(names) > 15
+    for name in names:
+        home, _, last = name.rpartition(".")
+        assert hasattr(importlib.import_module(home), last), name
+    for name in anypet.__all__:
+        assert name == "__version__" or f"[`{name}`]" in text
 
 
 def test_blocks_of_the_guides() -> None:

@@ -22,6 +22,7 @@ PACKAGE = ROOT / "src" / "anypet"
 
 # A page can take over a file of the repository, below the heading where this line stands.
 INCLUDE = re.compile(r"^<!-- include (\S+) -->$", re.MULTILINE)
+LISTED = re.compile(r"(?:-|\d+\.) ")
 # Files that others link to by their place in the repository, and the pages that hold them here.
 HOMES = {
     "ARCHITECTURE.md": "architecture.md",
@@ -64,7 +65,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         above = re.findall(r"^(#+) ", markdown[: found.start()], re.MULTILINE)
         return included((ROOT / found[1]).read_text(encoding="utf-8"), len(above[-1]) - 1)
 
-    text = INCLUDE.sub(taken_in, markdown)
+    text = with_lists(INCLUDE.sub(taken_in, markdown))
     up = "../" * page.file.src_uri.count("/")
     return re.sub(r"\]\((?:\./|\.\./)*((?:docs/|src/|[A-Z]+\.)[^)#\s]+)(#[^)\s]*)?\)", _link(up), text)
 
@@ -86,6 +87,19 @@ def included(text: str, lower: int) -> str:
         if not fenced and line.startswith("# "):
             continue
         lines.append("#" * lower + line if not fenced and line.startswith("#") else line)
+    return "\n".join(lines)
+
+
+def with_lists(text: str) -> str:
+    """A blank line before each list that follows a paragraph: Python-Markdown, unlike others, wants one."""
+    lines: list[str] = []
+    fenced = False
+    for line in text.splitlines():
+        fenced ^= line.lstrip().startswith("```")
+        above = lines[-1] if lines else ""
+        if not fenced and LISTED.match(line) and above and not re.match(r"[#\s]|```", above):
+            lines += [""] if not LISTED.match(above) else []
+        lines.append(line)
     return "\n".join(lines)
 
 
