@@ -17,7 +17,6 @@ NOT_RUN = "Not run by the tests: "
 # What takes a reader minutes or hours is made short; the rest is run to the letter.
 SHORTER = {
     "--minutes 30 -o runs/mine": "--steps 2 --set batch=1 --set clicks=2 -o runs/mine",
-    "--cases 8 --seeds 1 --clicks 1,3,5,10": "--cases 1 --targets liver --seeds 1 --clicks 1",
     "lesions study -o found": "lesions study --mirror 0 -o found",
 }
 
