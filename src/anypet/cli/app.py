@@ -38,6 +38,7 @@ COMMANDS = (
     "autopet",
     "network",
     "compare",
+    "doctor",
 )
 
 app = typer.Typer(
