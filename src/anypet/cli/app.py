@@ -26,6 +26,7 @@ COMMANDS = (
     "simulate",
     "train",
     "evaluate",
+    "benchmark",
     "calibrate",
     "models",
     "demo",
