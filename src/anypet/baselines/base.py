@@ -69,6 +69,11 @@ class Baseline:
     sha256: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def check_packages(self) -> None:
+        """Raises AnyPETError unless all packages that the code runs on are there."""
+        for package in self.packages:
+            need(package, self.name, self.extra)
+
     def _installed(self) -> bool:
         """Whether `anypet models` has fetched or added weights under this name."""
         from anypet.models.registry import entry
@@ -88,8 +93,7 @@ class Baseline:
             raise WeightsError(f"{self.name} has no weights here: {self.weights}")
         if weights is not None and not weights.exists():
             raise WeightsError(f"{self.name}: {weights} does not exist; {self.weights}")
-        for package in self.packages:
-            need(package, self.name, self.extra)
+        self.check_packages()
         if self.sha256 and weights is not None and fingerprint(weights) != self.sha256:
             raise WeightsError(
                 f"{self.name}: {weights} has SHA-256 {fingerprint(weights)}, published is {self.sha256}; "

@@ -26,12 +26,12 @@ from anypet.evaluation.report import rows_csv
 from anypet.files import write_whole
 
 NOTE = (
-    "Means over patients with 95 % bootstrap intervals (patients resampled); a star marks that rows without a "
-    "finite value were left out. The same first clicks for all systems. Told: the method sees the true object. "
-    "N points: one point in each of the N slices that show the object, 3N and 5N three and five, so the "
-    "truth says where the slices are. Auto: no prompt. s/case is the time that one target took up to that "
-    "click, for automatic systems that of the scan. p: Wilcoxon's signed-rank test over patients, not corrected "
-    "for the number of comparisons."
+    "Means over patients with 95 % bootstrap intervals (patients resampled); a star marks that rows without "
+    "a finite value were left out. The same first clicks for all systems. Told: the method sees the true "
+    "object. N points: one point in each of the N slices that show the object, 3N and 5N three and five, so "
+    "the truth says where the slices are. Auto: no prompt. s/case is the time that one target took up to "
+    "that click, for automatic systems that of the scan. p: Wilcoxon's signed-rank test over patients, not "
+    "corrected for the number of comparisons."
 )
 
 

@@ -127,8 +127,8 @@ _BASELINES = (
         "automatic",
         "nnU-Net (Isensee et al. 2021), its own plans, trainer and predictor",
         "Apache-2.0 (code); the weights are yours",
-        "train it with `anypet train-baseline nnunet -o RUN` and give RUN/trained, or any folder that "
-        "nnU-Net v2 trained on PET",
+        "export cases with `anypet autopet export-nnunet`, train with nnU-Net's own commands (docs/nnunet.md), "
+        "and give the folder with plans.json; one trained on PET, or PET and CT",
         "nnunet:load_nnunet",
         ("nnunetv2",),
         "pip install 'anypet[nnunet]'",
@@ -138,11 +138,9 @@ _BASELINES = (
         "automatic",
         "TotalSegmentator (Wasserthal et al. 2023) on the CT, laid on the PET's grid (the paper's Table 6)",
         "Apache-2.0, code and the weights of task `total`",
-        "run `totalseg_download_weights -t total` where there is a network, and give its folder of weights "
-        "(~/.totalsegmentator/nnunet/results)",
-        "totalsegmentator:load_totalsegmentator",
-        ("totalsegmentator.python_api",),
-        "pip install TotalSegmentator (it brings VTK and dipy; it is no extra of anypet for that reason)",
+        refusal="its adaptor is not written yet: the package (PyPI's TotalSegmentator 2.18) brings VTK, dipy and "
+        "dicom2nifti, and downloads its weights by itself when they are missing; the CT of a case is ready "
+        "for it on the PET's grid",
     ),
     Baseline(
         "segvol",
@@ -150,14 +148,15 @@ _BASELINES = (
         "SegVol (Du et al. 2024, arXiv:2311.13385): points, boxes and words",
         "MIT (code), weights as their page says",
         refusal="there is no package: its code is a repository of scripts bound to CUDA "
-        "(github.com/BAAI-DCAI/SegVol) and Python files inside its repository of weights, which would run as remote code. Tried: "
+        "(github.com/BAAI-DCAI/SegVol) and Python files inside its repository of weights, which would run as "
+        "remote code. Tried: "
         "PyPI (nothing under its name), transformers and MONAI (no such network)",
     ),
     Baseline(
         "sat",
         "text",
         "SAT (Zhao et al. 2025, arXiv:2312.17183): words",
-        "MIT (code), weights as their page says",
+        "as its pages say",
         refusal="there is no package: its code is a repository of scripts (github.com/zhaoziheng/SAT) that "
         "brings a patched copy of dynamic_network_architectures, which would replace the one that nnU-Net's "
         "networks here need. Tried: PyPI (`sat` there is something else), transformers and MONAI (no such "

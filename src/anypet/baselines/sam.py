@@ -43,9 +43,10 @@ def load_sam(weights: Path, device: str, title: str, style: Style) -> Loaded:
     with hidden_if_broken("torchvision"):
         from transformers import SamModel
     try:
-        network, report = SamModel.from_pretrained(
+        loaded: Any = SamModel.from_pretrained(
             weights, local_files_only=True, output_loading_info=True, use_safetensors=True
         )
+        network, report = loaded
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsError(
             f"{weights} is no folder of SAM in transformers' format (config.json, model.safetensors): {error}"
