@@ -38,7 +38,7 @@ def segment(pet: Volume, folder: NnunetFolder, device: str) -> dict[str, BoolArr
         None,
         None,
         {"": folder},
-        tracer="FDG",
+        tracer="fdg",
         organs=True,
         time_limit_s=math.inf,
         clean=False,

@@ -127,8 +127,8 @@ _BASELINES = (
         "automatic",
         "nnU-Net (Isensee et al. 2021), its own plans, trainer and predictor",
         "Apache-2.0 (code); the weights are yours",
-        "export cases with `anypet autopet export-nnunet`, train with nnU-Net's own commands (docs/nnunet.md), "
-        "and give the folder with plans.json; one trained on PET, or PET and CT",
+        "export cases with `anypet autopet export-nnunet`, train with nnU-Net's own commands "
+        "(docs/nnunet.md), and give the folder with plans.json; one trained on the PET alone",
         "nnunet:load_nnunet",
         ("nnunetv2",),
         "pip install 'anypet[nnunet]'",
@@ -138,8 +138,8 @@ _BASELINES = (
         "automatic",
         "TotalSegmentator (Wasserthal et al. 2023) on the CT, laid on the PET's grid (the paper's Table 6)",
         "Apache-2.0, code and the weights of task `total`",
-        refusal="its adaptor is not written yet: the package (PyPI's TotalSegmentator 2.18) brings VTK, dipy and "
-        "dicom2nifti, and downloads its weights by itself when they are missing; the CT of a case is ready "
+        refusal="its adaptor is not written yet: the package (PyPI's TotalSegmentator 2.18) brings VTK, dipy "
+        "and dicom2nifti, and downloads its weights by itself when they are missing; the CT of a case is ready "
         "for it on the PET's grid",
     ),
     Baseline(

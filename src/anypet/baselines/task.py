@@ -1,7 +1,7 @@
 """Task-specific networks: trained here on one list of classes, then run on whole scans without a prompt.
 
-SegResNet and Swin UNETR are MONAI's, STU-Net is `stunet.py`. All read asinh(SUV) on a grid of isotropic voxels
-along R, A, S, and all are trained by `train.py` for the same time on the same scans.
+SegResNet and Swin UNETR are MONAI's, STU-Net is `stunet.py`. All read asinh(SUV) on a grid of isotropic
+voxels along R, A, S, and all are trained by `train.py` for the same time on the same scans.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TaskConfig:
         network: of `TITLES`.
         classes: names of its labels 1, 2, ...
         spacing: millimetres of its voxels.
-        patch: voxels along a side of its patches; a multiple of 32.
+        patch: voxels along a side of its patches; a multiple of 32, 64 or more but for SegResNet.
         width: channels of its first stage; 0 takes the network's own default.
         quality: "HQ" or "all": which labels it learned from.
     """
@@ -50,8 +50,11 @@ class TaskConfig:
     def __post_init__(self) -> None:
         if self.network not in TITLES:
             raise AnyPETError(f"no network is called {self.network!r}; known: {', '.join(TITLES)}")
-        if self.patch < 32 or self.patch % 32:
-            raise AnyPETError(f"the patch must be a multiple of 32 voxels, got {self.patch}")
+        least = 32 if self.network == "segresnet" else 64  # the others' deepest stage is a 32nd of it
+        if self.patch < least or self.patch % 32:
+            raise AnyPETError(
+                f"the patch of {self.network} must be a multiple of 32 and at least {least}, got {self.patch}"
+            )
         if not self.classes:
             raise AnyPETError("there is no class to learn: no scan has a target")
 
