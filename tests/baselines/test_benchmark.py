@@ -42,10 +42,13 @@ def test_a_kept_case_is_the_case(tmp_path: Path) -> None:
     ct = Volume(np.full((8, 7, 6), 40.0, np.float32), np.diag([8.0, 8.0, 8.0, 1.0]), "HU")
     held = kept(replace(given, ct=lambda: ct), tmp_path)
     one, other = given.load(), held.load()
-    assert (one.pet.array == other.pet.array).all() and other.pet.same_grid(one.pet)
+    assert (one.pet.array == other.pet.array).all()
+    assert other.pet.same_grid(one.pet)
     assert list(one.targets) == list(other.targets)
     assert all((one.targets[name] == other.targets[name]).all() for name in one.targets)
-    assert held.ct is not None and held.ct().unit == "HU" and held.ct().shape == one.pet.shape
+    assert held.ct is not None
+    assert held.ct().unit == "HU"
+    assert held.ct().shape == one.pet.shape
 
 
 def test_from_jobs_to_the_page_and_again(tmp_path: Path) -> None:
@@ -55,9 +58,11 @@ def test_from_jobs_to_the_page_and_again(tmp_path: Path) -> None:
     again = run_jobs(todo, apart=False, on_job=lambda outcome, found: seen.append(found))
     assert seen == [False, False, True, False]  # what was refused is tried again
     # as text: NaN is not equal to itself
-    assert repr(again[0].rows) == repr(outcomes[0].rows) and again[0].masks == outcomes[0].masks
+    assert repr(again[0].rows) == repr(outcomes[0].rows)
+    assert again[0].masks == outcomes[0].masks
     oracle = [row for row in outcomes[0].rows if row.system == "oracle, told"]
-    assert len(oracle) == 4 and all(row.values["dsc"] == 1 for row in oracle)
+    assert len(oracle) == 4
+    assert all(row.values["dsc"] == 1 for row in oracle)
     assert all(row.seconds > 0 for row in oracle)
     written = write_benchmark(
         tmp_path, outcomes, todo[0].cases, SETTINGS, "SUV 2.5, clicked", [], {"data": "<b>"}
@@ -65,16 +70,19 @@ def test_from_jobs_to_the_page_and_again(tmp_path: Path) -> None:
     names = {path.name for path in written}
     assert {"rows.csv", "table.csv", "table1.csv", "table7.csv", "benchmark.html"} <= names
     page = (tmp_path / "benchmark.html").read_text()
-    assert "&lt;b&gt;" in page and page.count("data:image/png;base64,") == 2
+    assert "&lt;b&gt;" in page
+    assert page.count("data:image/png;base64,") == 2
     assert "sat is only listed" in page
     text = (tmp_path / "benchmark.md").read_text()
-    assert "| SUV 2.5 | 3 points |" in text and "| sat | not run |" in text
+    assert "| SUV 2.5 | 3 points |" in text
+    assert "| sat | not run |" in text
     assert "it needs a list given by --external" in text
 
 
 def test_a_process_of_its_own_tells_its_memory(tmp_path: Path) -> None:
     (outcome,) = run_jobs(jobs(tmp_path, "classical"))
-    assert not outcome.refused and outcome.peak_mb > 20
+    assert not outcome.refused
+    assert outcome.peak_mb > 20
 
 
 def test_automatic_systems_pick_the_lesion_and_failures_are_told(
@@ -108,7 +116,8 @@ def test_touched_keeps_whole_components() -> None:
     target = np.zeros_like(mask)
     target[1, 1, 1] = True
     found = touched(mask, target)
-    assert found[0:2].all() and not found[2:].any()
+    assert found[0:2].all()
+    assert not found[2:].any()
     assert not touched(np.zeros_like(mask), target).any()
 
 
@@ -132,26 +141,37 @@ def test_lines_by_hand() -> None:
         ("AnyPET", "1 point"), ("AnyPET", "3 points"), ("SAM", "N points"), ("SAM", "3N points")
     }  # fmt: skip
     own = lines["AnyPET", "3 points"]
-    assert own.metrics["dsc"].mean == pytest.approx(0.8) and own.seconds_case == 6 and own.seconds_click == 2
-    assert own.clicks is not None and own.clicks.mean == pytest.approx((2 + 4) / 2)  # b never gets there
+    assert own.metrics["dsc"].mean == pytest.approx(0.8)
+    assert own.seconds_case == 6
+    assert own.seconds_click == 2
+    assert own.clicks is not None
+    assert own.clicks.mean == pytest.approx((2 + 4) / 2)
     assert own.difference is None
     single, triple = lines["SAM", "N points"], lines["SAM", "3N points"]
-    assert single.difference is not None and single.difference.mean == pytest.approx(0.7 - 0.2)
-    assert triple.difference is not None and triple.difference.mean == pytest.approx(0.8 - 0.5)
-    assert single.seconds_click == 2 and single.seconds_case == 12 and single.clicks is None
+    assert single.difference is not None
+    assert single.difference.mean == pytest.approx(0.7 - 0.2)
+    assert triple.difference is not None
+    assert triple.difference.mean == pytest.approx(0.8 - 0.5)
+    assert single.seconds_click == 2
+    assert single.seconds_case == 12
+    assert single.clicks is None
     one = paper_tables(list(lines.values()), [], [])[0]
-    assert one.header == ["system", "prompt", "liver", "mean"] and one.rows[1][-1] == "0.800"
+    assert one.header == ["system", "prompt", "liver", "mean"]
+    assert one.rows[1][-1] == "0.800"
 
 
 def test_the_paired_test_is_wilcoxons() -> None:
     first = [row("a", str(n), 0.9, 1) for n in range(6)]
     second = [row("b", str(n), 0.5 + 0.01 * n, 1) for n in range(6)]
     difference, p = paired(first, second)
-    assert difference is not None and difference.mean == pytest.approx(0.375)
+    assert difference is not None
+    assert difference.mean == pytest.approx(0.375)
     assert p == pytest.approx(2 / 2**6)  # all six signs alike, two-sided
     assert paired(first, [])[0] is None
 
 
 def test_names() -> None:
     assert canonical("Kidney-L") == canonical("left kidney") == canonical("kidney_left") == "left kidney"
-    assert is_tumour("small lesion") and is_tumour("Tumour") and not is_tumour("liver")
+    assert is_tumour("small lesion")
+    assert is_tumour("Tumour")
+    assert not is_tumour("liver")

@@ -52,7 +52,8 @@ def test_every_slice_of_the_object_gets_its_points(each: int) -> None:
     assert SliceBySlice(model, each).points(pet, truth) == 4 * each
     for number, points in zip(range(3, 7), model.points, strict=True):
         for row, column, positive in points:  # an empty mask leaves but missed voxels to click
-            assert positive and truth[row, column, number]
+            assert positive
+            assert truth[row, column, number]
     assert not mask.any()
 
 
@@ -62,7 +63,8 @@ def test_the_first_point_lies_deep_within_the_slice() -> None:
     SliceBySlice(model, 1)(pet, truth)
     for points in model.points:
         row, column, _ = points[0]
-        assert 6 <= row <= 12 and 5 <= column <= 9
+        assert 6 <= row <= 12
+        assert 5 <= column <= 9
 
 
 @pytest.mark.parametrize("axis", [0, 2])

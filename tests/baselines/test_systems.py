@@ -58,7 +58,8 @@ def test_sam_slice_by_slice(name: str, tiny_sam: Path) -> None:
     assert [system.name.split(", ")[1] for system in systems] == ["N points", "3N points", "5N points"]
     pet, truth = scan()
     mask = systems[1].told(pet, truth)  # type: ignore[union-attr,misc]
-    assert mask.shape == pet.shape and mask.dtype == bool
+    assert mask.shape == pet.shape
+    assert mask.dtype == bool
     assert not mask[:, :, [*range(6), *range(11, 16)]].any()  # slices without the object are not looked at
     with pytest.raises(WeightsError, match="transformers"):
         baseline(name).load(tiny_sam.parent)
@@ -81,7 +82,8 @@ def test_nninteractive_through_its_own_session(tmp_path: Path) -> None:
     clicked = system.make(pet)  # type: ignore[union-attr,misc]
     first = clicked.add_point((12, 10, 8))
     second = clicked.add_point((2, 2, 2), positive=False)
-    assert first.shape == second.shape == pet.shape and first.dtype == bool
+    assert first.shape == second.shape == pet.shape
+    assert first.dtype == bool
     other = system.make(pet)  # type: ignore[union-attr,misc]
     assert (np.asarray(other.add_point((12, 10, 8))) == first).all()  # objects share nothing but the network
     with pytest.raises(WeightsError, match="nnInteractive"):
@@ -101,7 +103,8 @@ def test_vista3d_through_monai(tmp_path: Path) -> None:
     clicked = system.make(pet)  # type: ignore[union-attr,misc]
     first = clicked.add_point((12, 10, 8))
     second = clicked.add_point((13, 9, 8), positive=False)
-    assert first.shape == second.shape == pet.shape and first.dtype == bool
+    assert first.shape == second.shape == pet.shape
+    assert first.dtype == bool
 
 
 def test_nnunet_names_its_organs_without_a_lesion(tmp_path: Path) -> None:

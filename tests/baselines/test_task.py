@@ -109,7 +109,8 @@ def test_the_grid_holds_the_whole_scan_whatever_its_orientation() -> None:
     window = grid_of(volume, 2.0)
     corners = volume.to_mm([[0, 0, 0], [10, 6, 4]])
     inside = window.to_index(corners)
-    assert (inside > -0.51).all() and (inside < np.array(window.shape) - 0.49).all()
+    assert (inside > -0.51).all()
+    assert (inside < np.array(window.shape) - 0.49).all()
 
 
 def test_classes_and_patches(tmp_path: Path) -> None:
@@ -124,7 +125,8 @@ def test_classes_and_patches(tmp_path: Path) -> None:
     image, labels = patch([scan], 32, np.random.default_rng(3))
     again = patch([scan], 32, np.random.default_rng(3))
     assert image.shape == labels.shape == (32, 32, 32)
-    assert (image == again[0]).all() and (labels == again[1]).all()
+    assert (image == again[0]).all()
+    assert (labels == again[1]).all()
     assert set(np.unique(labels)) <= {0, 1, 2}
     # uptake tells the classes apart, so image and labels lie on each other
     hot = np.sinh(image[labels == 1]).mean() if (labels == 1).any() else 4.5
