@@ -1,9 +1,10 @@
 """From a click on the page to its mask on the screen: median of first clicks and of corrections.
 
-    python benchmarks/page_clicks.py SCAN [--objects 8] [--chromium chromium] [--gpu]
+    python benchmarks/page_clicks.py SCAN [--objects 8] [--pause 1] [--chromium chromium] [--gpu]
 
 Starts `anypet serve` and Chromium, opens the scan, and clicks on voxels of SUV 2.5 and more, drawn with a
-seed; each object gets one click and two corrections. The time runs until the frame after the mask was drawn.
+seed; each object gets one click and two corrections, with a pause for the eye before each. The time runs
+until the frame after the mask was drawn.
 The server's own seconds come with every answer, so that the page's share is a ratio within one run. WebGL is
 drawn in software unless --gpu is given.
 """
@@ -28,6 +29,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from anypet.io import read
 
+Times = list[list[float]]
 SOFTWARE = ("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
 CLICK = """async ([voxel, positive]) => {
     const ras = anypet.grid.toRas(voxel);
@@ -40,22 +42,28 @@ CLICK = """async ([voxel, positive]) => {
 }"""
 
 
-def clicks(page: Page, voxels: np.ndarray, rng: np.random.Generator) -> dict[str, list[list[float]]]:
+def clicks(page: Page, voxels: np.ndarray, rng: np.random.Generator, pause: float) -> dict[str, Times]:
     """Seconds in the browser and on the server, of first clicks and of corrections."""
-    times: dict[str, list[list[float]]] = {"first": [], "further": []}
+    times: dict[str, Times] = {"first": [], "further": []}
+
+    def click(voxel: list[int], positive: bool) -> list[float]:
+        page.wait_for_timeout(1000 * pause)
+        found: list[float] = page.evaluate(CLICK, [voxel, positive])
+        return found
+
     for n, voxel in enumerate(voxels.tolist()):
         page.evaluate("() => anypet.act(anypet.work.add())")
-        taken = [page.evaluate(CLICK, [voxel, True])]
+        taken = [click(voxel, True)]
         for _ in range(2):
             near = [int(v + d) for v, d in zip(voxel, rng.integers(-5, 6, 3), strict=True)]
-            taken.append(page.evaluate(CLICK, [near, False]))
+            taken.append(click(near, False))
         if n:  # the first object warms up
             times["first"].append(taken[0])
             times["further"] += taken[1:]
     return times
 
 
-def summary(times: list[list[float]]) -> dict[str, Any]:
+def summary(times: Times) -> dict[str, Any]:
     browser, server = (statistics.median(column) for column in zip(*times, strict=True))
     worst = max(one for one, _ in times)
     return {
@@ -68,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scan", type=Path)
     parser.add_argument("--objects", type=int, default=8)
+    parser.add_argument("--pause", type=float, default=1.0, help="seconds before each click")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     parser.add_argument("--gpu", action="store_true")
     how = parser.parse_args()
@@ -92,11 +101,12 @@ def main() -> None:
                 page.goto(f"{url}/?token={token}")
                 page.locator("#scans button").first.click()
                 page.locator("#desk[data-ready]").wait_for(timeout=300_000)
-                times = clicks(page, voxels, rng)
+                times = clicks(page, voxels, rng, how.pause)
                 browser.close()
         finally:
             server.terminate()
             server.wait()
+    times["all"] = times["first"] + times["further"]
     print(json.dumps({kind: summary(rows) for kind, rows in times.items()}, indent=2))
 
 

@@ -97,7 +97,7 @@ def test_what_lies_scattered_stays_as_the_organ_head_found_it(monkeypatch):
     monkeypatch.setattr("anypet.whole_body.SCATTERED", ("warm",))
     session = Session(scan(), FakeModel())
     masks = session.add_text("warm", **HOW)
-    assert np.array_equal(masks["warm"], session._whole.organ("warm"))
+    assert np.array_equal(masks["warm"], session._whole.result.organ("warm"))
     assert np.array_equal(session.objects["warm"].mask, masks["warm"])
     session.undo()
     assert not session.objects["warm"].voxels

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anypet.clicks import inside_distance
-from anypet.components import connected_components
-from anypet.errors import AnyPETError, PromptError
+from anypet.errors import AnyPETError
 from anypet.lesions.click_files import LesionClicks
 from anypet.lesions.depth import Depth
 from anypet.lesions.finder import LesionFinder, LesionResult
@@ -86,23 +85,6 @@ class WholeBody:
         self.lesions()
         return self.result
 
-    def organ(self, name: str) -> BoolArray:
-        """The largest piece of an organ as the organ head sees it.
-
-        Raises:
-            PromptError: it is not in the scan's field of view.
-        """
-        assert self.result is not None
-        assert self.result.organs is not None
-        mask = self.result.organs == 1 + self.result.organ_names.index(name)
-        parts = connected_components(mask)
-        sizes = np.bincount(parts.ravel())[1:]
-        if not sizes.size:
-            raise PromptError(f"no {name} was found in this scan: is it in the field of view?")
-        # bones and bowel lie in many pieces; of the others, stray ones are errors
-        keep = np.flatnonzero(sizes >= 0.1 * sizes.max()) + 1
-        return np.isin(parts, keep)
-
     def renamed(self, name: str, new: str) -> None:
         """A lesion's object has another name from now on."""
         self._names = [new if one == name else one for one in self._names]
@@ -151,13 +133,13 @@ def add_text(session: Session, whole: WholeBody, text: str) -> dict[str, BoolArr
         PromptError: a word is not known, or the organ is not in the scan.
     """
     found: dict[str, BoolArray] = {}
-    names = understand(text, whole.finder.config.organs)
-    for name in names:
+    assert whole.result is not None
+    for name in understand(text, whole.finder.config.organs):
         if name == LESIONS:
             whole.lesions()
             found |= whole.found()
             continue
-        mask = whole.organ(name)
+        mask = whole.result.organ(name)
         try:
             session.new_object(name)
         except AnyPETError:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from anypet.cli.app import app
 from anypet.errors import AnyPETError
 from anypet.io import write
+from anypet.quantify.regions import liver_sphere
 from anypet.volume import Volume
 
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -58,6 +59,23 @@ def test_a_threshold_is_applied_first_and_told(files):
     kept = (labels == 2) & (pet >= 0.41 * pet[labels == 2].max())
     assert second["voxels"] == kept.sum()
     assert "41" in told["threshold"]
+
+
+def test_a_liver_that_the_organ_head_finds_sets_the_threshold(files, monkeypatch):
+    folder, pet, _ = files
+    liver = np.zeros(pet.shape, bool)
+    liver[8:24, 2:18, 10:28] = True
+    monkeypatch.setattr("anypet.lesions.organs.Organs.__call__", lambda self, name: liver & (name == "liver"))
+    result = run(folder, "--threshold", "percist", "--liver", "auto", "--json")
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    region = liver_sphere(Volume(pet, AFFINE, "SUVbw"), liver)
+    assert told["reference region"] == str(region)
+    assert "PERCIST" in told["threshold"]
+    # the place that was told puts the same region there again
+    place = told["reference region"].split(" at ")[1].split(" mm")[0]
+    again = run(folder, "--threshold", "percist", "--liver", place, "--json")
+    assert json.loads(again.stdout)["objects"] == told["objects"]
 
 
 def test_a_liver_given_as_a_place_sets_the_threshold(files):

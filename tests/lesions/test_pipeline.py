@@ -195,3 +195,19 @@ def test_networks_of_other_grids_are_no_ensemble(monkeypatch):
     assert load_nets(["a"]) == [nets["a"]]
     with pytest.raises(AnyPETError, match="b has another spacing"):
         load_nets(["a", "b"])
+
+
+def test_the_threshold_is_that_of_the_weights():
+    """A network is asked to be as sure as its weights say; an ensemble takes the mean."""
+    pet = scan()
+    hot = truth(pet)
+    pet.array[hot] = np.random.default_rng(0).uniform(2.0, 4.0, hot.sum())
+
+    def count(*levels):
+        nets = [HotNet(dataclasses.replace(CONFIG, threshold=level)) for level in levels]
+        return int(find(pet, nets=nets, clean=False).mask.sum())
+
+    chance = 1 / (1 + np.exp(-8 * (np.arcsinh(pet.array) - np.arcsinh(2.5))))
+    for level in (0.5, 0.8, 0.95):
+        assert count(level) == pytest.approx(int((chance > level).sum()), rel=0.03)
+    assert count(0.7, 0.9) == count(0.8)

@@ -169,6 +169,37 @@ def test_every_kind_can_be_had(work: tuple[httpx.Client, str]) -> None:
         assert client.get(f"{path}/export/{kind}", params=empty).status_code == 422
 
 
+def test_files_without_the_patients_name(
+    work: tuple[httpx.Client, str], scan: Volume, tmp_path: Path
+) -> None:
+    """Name, number and file name of the scan are gone from everything; the masks are the same."""
+    client, path = work
+    scan_name = client.get("/api/scans").json()[0]["name"]
+    for one in client.get(f"{path}/exports").json():
+        kind = one["kind"]
+        answer = client.get(f"{path}/export/{kind}", params={"anonymise": True})
+        if kind in ("timers", "session"):
+            assert answer.status_code == 422
+            assert "without anonymising" in answer.text
+            continue
+        assert answer.status_code == 200, answer.text
+        assert scan_name not in answer.headers["Content-Disposition"]
+        content = answer.content
+        if kind == "sr":
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                content = b"".join(archive.read(name) for name in archive.namelist())
+        if kind == "pdf":
+            content = "".join(p.extract_text() for p in PdfReader(io.BytesIO(content)).pages).encode()
+        assert b"Test^Case" not in content
+        assert b"Case" not in content
+        if kind in ("seg", "rtstruct"):
+            assert pydicom.dcmread(io.BytesIO(content)).PatientID not in ("", "T1")
+    shown = masks(client, path, scan.shape)
+    found = read_masks(save(client, path, "seg", tmp_path / "a.dcm", anonymise=True), scan)
+    for name, mask in found.items():
+        assert np.array_equal(mask, shown[name])
+
+
 def test_a_study_in_a_zip_is_found_again(served: Served, scan: Volume, tmp_path: Path) -> None:
     client = served.client()
     buffer = io.BytesIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,9 @@ from anypet.volume import Volume
 from browsing import Reader, chromium
 from fakes import ball_scan
 from serving import TOKEN, Served, settings
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "lesions"))
+from lesion_fakes import HotNet
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -260,6 +264,22 @@ def test_help_for_the_next_click(ball: Reader) -> None:
     ball.press("?")
     assert ball.page.locator("#keys kbd").count() > 40
     ball.press("Escape")
+
+
+def test_lesions_and_words_become_objects(ball: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anypet.lesions.pipeline.load_nets", lambda *how: [HotNet()])
+    ball.press("l")
+    ball.until(lambda: "1 lesion found" in ball.notes(), "the lesion")
+    ball.settle()
+    scan = ball_scan()
+    truth_ml = float((scan.array > 2.5).sum()) * scan.voxel_volume_ml
+    assert ball.measure("lesion 1", "volume_ml") == pytest.approx(truth_ml, rel=0.1)
+    for words, told in (("all lesions", "Segmented lesion 1"), ("warm", "Segmented warm"),
+                        ("elbow", "elbow")):  # fmt: skip
+        ball.page.locator("#words").fill(words)
+        ball.page.locator("#text button").click()
+        ball.until(lambda told=told: told in ball.notes(), told)
+    assert ball.page.locator("#objects").inner_text().count("lesion") == 1
 
 
 def test_what_goes_wrong_is_said_in_words(

@@ -10,11 +10,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from anypet.cli.objects import find_region, read_mask, read_objects
+from anypet.cli.objects import find_mask, find_region, read_objects
 from anypet.errors import AnyPETError
 
 if TYPE_CHECKING:
     from anypet.quantify.parts import Objects
+    from anypet.quantify.regions import Region
     from anypet.volume import Volume
 
 
@@ -44,12 +45,17 @@ def measure(
     ] = None,
     liver: Annotated[
         str | None,
-        typer.Option(help="For the thresholds percist and liver: a mask, FILE:LABEL, or x,y,z in RAS mm."),
+        typer.Option(
+            help="For the thresholds percist and liver: auto (the organ head finds it), a mask, FILE:LABEL, "
+            "or x,y,z in RAS mm."
+        ),
     ] = None,
     blood_pool: Annotated[
         str | None, typer.Option(help="In place of a diseased liver: the aorta's mask, or x,y,z in RAS mm.")
     ] = None,
-    spleen: Annotated[str | None, typer.Option(help="For the distance to it: a mask, or FILE:LABEL.")] = None,
+    spleen: Annotated[
+        str | None, typer.Option(help="For the distance to it: auto, a mask, or FILE:LABEL.")
+    ] = None,
     peak: Annotated[
         str, typer.Option(help="Where SUVpeak's 1 mL sphere may have its centre: inside, near or hottest.")
     ] = "inside",
@@ -71,6 +77,7 @@ def measure(
     docs/measures.md says what each measure is. All values are in one SUV, which the table names.
     """
     from anypet.io import read
+    from anypet.lesions.organs import Organs
     from anypet.quantify.measures import measure as measured
     from anypet.quantify.suv import Patient, as_suv
     from anypet.quantify.table import SUFFIXES
@@ -78,13 +85,18 @@ def measure(
     for path, suffixes in ((output, SUFFIXES), (radiomics, (".csv", ".json"))):
         if path is not None and path.suffix.lower() not in suffixes:
             raise AnyPETError(f"{path}: unknown suffix; expected one of {', '.join(suffixes)}")
-    pet = read(scan, unit=unit, series=series)
-    patient = Patient.of(pet, weight, height, sex)
-    pet = as_suv(pet, suv, patient)
+    body = read(scan, unit=unit, series=series)
+    organs = Organs(body)
+    patient = Patient.of(body, weight, height, sex)
+    pet = as_suv(body, suv, patient)
     objects = read_objects(mask, pet)
     about: dict[str, Any] = {"scan": scan.name, "mask": mask.name}
     if threshold is not None:
-        objects, about["threshold"] = _thresholded(pet, objects, threshold, liver, blood_pool)
+        reference = find_region("liver", liver, pet, organs)
+        reference = reference or find_region("blood pool", blood_pool, pet, organs)
+        objects, about["threshold"] = _thresholded(pet, objects, threshold, reference)
+        if reference is not None:
+            about["reference region"] = str(reference)
     if components:
         from anypet.quantify.parts import split_into_lesions
 
@@ -94,7 +106,7 @@ def measure(
         objects,
         suv=suv,
         patient=patient,
-        spleen=None if spleen is None else read_mask(spleen, pet),
+        spleen=None if spleen is None else find_mask("spleen", spleen, pet, organs),
         connectivity=connectivity,  # type: ignore[arg-type]
         centre=peak,  # type: ignore[arg-type]
     ).with_about(**about)
@@ -112,13 +124,10 @@ def measure(
         console.print(f"wrote {escape(str(path))}", soft_wrap=True)
 
 
-def _thresholded(
-    pet: Volume, objects: Objects, text: str, liver: str | None, blood: str | None
-) -> tuple[Objects, str]:
+def _thresholded(pet: Volume, objects: Objects, text: str, reference: Region | None) -> tuple[Objects, str]:
     """The objects above a threshold, and the rule in words."""
     from anypet.quantify.threshold import parse, resegment
 
-    reference = find_region("liver", liver, pet) or find_region("blood pool", blood, pet)
     rule = parse(text, reference, pet.unit)
     return resegment(pet, objects, rule), f"{rule.text} ({rule.source})"
 

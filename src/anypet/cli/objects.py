@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from anypet.lesions.organs import Organs
     from anypet.quantify.parts import Objects
     from anypet.quantify.regions import Region
     from anypet.volume import Volume
@@ -44,13 +45,14 @@ def read_mask(text: str, pet: Volume) -> npt.NDArray[np.bool_]:
     return union(chosen, pet.shape)
 
 
-def find_region(kind: str, text: str | None, pet: Volume) -> Region | None:
-    """A reference region: "x,y,z" puts it there (RAS mm), a mask (see `read_mask`) lets it be found.
+def find_region(kind: str, text: str | None, pet: Volume, organs: Organs | None = None) -> Region | None:
+    """A reference region: "x,y,z" puts it there (RAS mm), a mask (see `find_mask`) lets it be found.
 
     Args:
         kind: "liver" or "blood pool".
         text: as typed; None for no region.
         pet: in the SUV wanted.
+        organs: asked where the text is "auto".
     """
     from anypet.quantify.regions import blood_pool, liver_sphere
 
@@ -58,7 +60,16 @@ def find_region(kind: str, text: str | None, pet: Volume) -> Region | None:
         return None
     find = {"liver": liver_sphere, "blood pool": blood_pool}[kind]
     centre = _three_numbers(text)
-    return find(pet, centre_mm=centre) if centre else find(pet, read_mask(text, pet))
+    if centre:
+        return find(pet, centre_mm=centre)
+    return find(pet, find_mask({"blood pool": "aorta"}.get(kind, kind), text, pet, organs))
+
+
+def find_mask(organ: str, text: str, pet: Volume, organs: Organs | None = None) -> npt.NDArray[np.bool_]:
+    """An organ's mask: "auto" has the organ head look for it, else see `read_mask`."""
+    if text.strip().lower() == "auto" and organs is not None and not Path(text).exists():
+        return organs(organ)
+    return read_mask(text, pet)
 
 
 def _three_numbers(text: str) -> tuple[float, float, float] | None:

@@ -37,8 +37,8 @@ def report(
     liver: Annotated[
         str | None,
         typer.Option(
-            help="Where the liver's SUV is checked: a mask, FILE:LABEL, or x,y,z in RAS mm; "
-            "by default the liver of the organs."
+            help="Where the liver's SUV is checked: auto (the organ head finds it), a mask, FILE:LABEL, or "
+            "x,y,z in RAS mm; by default the liver of the organs."
         ),
     ] = None,
     suv: Annotated[str, typer.Option(help="bw, lbm (Janmahasatian), lbm-james, ibw or bsa.")] = "bw",
@@ -71,6 +71,7 @@ def report(
             raise AnyPETError(f"{path}: expected a name that ends in {suffix}")
     from anypet.files import write_whole
     from anypet.io import read
+    from anypet.lesions.organs import Organs
     from anypet.quantify.suv import Patient, as_suv
     from anypet.report.build import Source, make_report
     from anypet.report.content import Field
@@ -86,7 +87,7 @@ def report(
             lesions=_lesions(mask, pet, region or ()),
             ct=_ct(scan, ct, pet),
             organs=parts,
-            liver=find_region("liver", liver, bw) or _liver_among(parts, bw),
+            liver=find_region("liver", liver, bw, Organs(bw)) or _liver_among(parts, bw),
             header=_header(pet),
             patient=patient,
             tracer=tracer,

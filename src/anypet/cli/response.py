@@ -16,6 +16,7 @@ from anypet.cli.objects import find_region, read_objects, uptake_minutes
 from anypet.errors import AnyPETError
 
 if TYPE_CHECKING:
+    from anypet.lesions.organs import Organs
     from anypet.quantify.matching import Matches
     from anypet.quantify.proposal import Proposal
     from anypet.quantify.suv import Patient
@@ -29,7 +30,10 @@ response = typer.Typer(
 Scan = Annotated[Path, typer.Argument(help="PET: DICOM folder, file or zip; NIfTI, NRRD or MetaImage file.")]
 Lesions = Annotated[Path, typer.Argument(help="Label map, RTSTRUCT or DICOM SEG of the lesions.")]
 Unit = Annotated[str | None, typer.Option(help="SUVbw, where the file does not say that it holds SUV.")]
-Place = Annotated[str | None, typer.Option(help="A mask, FILE:LABEL, or x,y,z in RAS mm.")]
+Place = Annotated[
+    str | None,
+    typer.Option(help="auto (the organ head finds it), a mask, FILE:LABEL, or x,y,z in RAS mm."),
+]
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="JSON file to write.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Align = Annotated[
@@ -82,8 +86,8 @@ def percist(
     points = [
         TimePoint(
             measure(visit.pet, visit.lesions, suv=suv, patient=visit.patient),
-            find_region("liver", liver, visit.pet),
-            find_region("blood pool", blood, visit.pet),
+            find_region("liver", liver, visit.pet, visit.organs),
+            find_region("blood pool", blood, visit.pet, visit.organs),
             uptake_minutes(visit.pet),
         )
         for visit, liver, blood in (
@@ -143,7 +147,9 @@ def tmtv(
 def deauville(
     scan: Scan,
     lesions: Annotated[Path, typer.Argument(help="What is left of the lymphoma; may be an empty label map.")],
-    liver: Annotated[str, typer.Option(help="A mask, FILE:LABEL, or x,y,z in RAS mm.")],
+    liver: Annotated[
+        str, typer.Option(help="auto (the organ head finds it), a mask, FILE:LABEL, or x,y,z in RAS mm.")
+    ],
     blood: Annotated[str, typer.Option(help="The aorta's mask, FILE:LABEL, or x,y,z in RAS mm.")],
     new_lesions: Annotated[int, typer.Option(min=0, help="New lesions that are likely lymphoma.")] = 0,
     unit: Unit = None,
@@ -152,13 +158,15 @@ def deauville(
 ) -> None:
     """Deauville score by SUVmax, and by the qPET ratio."""
     from anypet.io import read
+    from anypet.lesions.organs import Organs
     from anypet.quantify.deauville import deauville as propose
     from anypet.quantify.deauville import qpet
     from anypet.quantify.measures import measure
 
     pet = read(scan, unit=unit)
     table = measure(pet, read_objects(lesions, pet))
-    regions = find_region("liver", liver, pet), find_region("blood pool", blood, pet)
+    organs = Organs(pet)
+    regions = find_region("liver", liver, pet, organs), find_region("blood pool", blood, pet, organs)
     assert regions[0] is not None
     assert regions[1] is not None
     found = [propose(table, regions[0], regions[1], new_lesions), qpet(table, regions[0], new_lesions)]
@@ -223,6 +231,7 @@ class _Visit:
     lesions: Volume
     patient: Patient
     to_align: Volume
+    organs: Organs
 
     @classmethod
     def read(
@@ -236,6 +245,7 @@ class _Visit:
         smallest_ml: float,
     ) -> _Visit:
         from anypet.io import read, read_study
+        from anypet.lesions.organs import Organs
         from anypet.quantify.parts import split_into_lesions
         from anypet.quantify.suv import Patient, as_suv
 
@@ -244,11 +254,12 @@ class _Visit:
         study = read_study(scan, unit=unit) if align_on == "ct" else None
         if study is not None and study.ct is None:
             raise AnyPETError(f"{scan}: there is no CT to register: use --align-on pet")
-        pet = read(scan, unit=unit) if study is None else study.pet
-        known = Patient.of(pet, *patient)
-        pet = as_suv(pet, suv, known)
+        body = read(scan, unit=unit) if study is None else study.pet
+        known = Patient.of(body, *patient)
+        pet = as_suv(body, suv, known)
         labels = split_into_lesions(read_objects(lesions, pet), pet, smallest_ml=smallest_ml)
-        return cls(pet, labels, known, pet if study is None or study.ct is None else study.ct)
+        ct = None if study is None else study.ct
+        return cls(pet, labels, known, pet if ct is None else ct, Organs(body, ct))
 
 
 def _matches(first: _Visit, last: _Visit, align: str, max_gap: float) -> Matches:

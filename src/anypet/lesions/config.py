@@ -30,6 +30,8 @@ class NetConfig:
         patch: voxels along a side of its tiles.
         widths, blocks: features and residual blocks of each stage of the encoder; each stage halves the grid.
         channels: what goes in, names of `CHANNELS`.
+        threshold: probability above which a voxel is lesion. Patches to train on show lesions more often than
+            whole scans do, so it is chosen on validation scans (`benchmarks/lesion_threshold.py`).
     """
 
     organs: tuple[str, ...] = ORGANS
@@ -38,6 +40,7 @@ class NetConfig:
     widths: tuple[int, ...] = (16, 32, 64, 128, 160)
     blocks: tuple[int, ...] = (1, 1, 2, 2, 2)
     channels: tuple[str, ...] = CHANNELS
+    threshold: float = 0.5
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

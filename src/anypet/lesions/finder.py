@@ -12,7 +12,7 @@ import torch
 
 from anypet.components import connected_components
 from anypet.devices import has_bfloat16
-from anypet.errors import AnyPETError
+from anypet.errors import AnyPETError, PromptError
 from anypet.lesions.clean_up import DEFAULT_RULE, Change, SmallRule, clean_up
 from anypet.lesions.click_files import LesionClicks
 from anypet.lesions.click_maps import gaussian_map
@@ -60,6 +60,22 @@ class LesionResult:
     notes: tuple[str, ...]
     seconds: float
 
+    def organ(self, name: str) -> BoolArray:
+        """(I, J, K) an organ as the organ head sees it, without stray pieces.
+
+        Raises:
+            PromptError: it was not found, is not known, or organs were not asked for.
+        """
+        if self.organs is None or name not in self.organ_names:
+            known = "none, organs were not asked for" if self.organs is None else ", ".join(self.organ_names)
+            raise PromptError(f"the organ {name!r} is not known; known are {known}")
+        parts = connected_components(self.organs == 1 + self.organ_names.index(name))
+        sizes = np.bincount(parts.ravel())[1:]
+        if not sizes.size:
+            raise PromptError(f"no {name} was found in this scan: is it in the field of view?")
+        # bones and bowel lie in many pieces; of the others, stray ones are errors
+        return np.isin(parts, np.flatnonzero(sizes >= 0.1 * sizes.max()) + 1)
+
 
 class LesionFinder:
     """Holds a scan on the networks' grid, and what they made of it.
@@ -88,6 +104,8 @@ class LesionFinder:
         self.pet, self.nets, self.with_organs = pet, nets, organs
         self.rule, self.clean, self.guess = rule, clean, guess
         self.config = next(iter(nets.values()))[0].config
+        every = [net.config.threshold for group in nets.values() for net in group]
+        self.threshold = sum(every) / len(every)
         self.grid = body_grid(pet, self.config.spacing)
         self.suv = self.grid.take(pet)
         self.hu = None if ct is None else self.grid.take(ct)
@@ -220,7 +238,7 @@ class LesionFinder:
     def _result(self, seconds: float) -> LesionResult:
         assert self._probability is not None
         assert self._report is not None
-        mask: BoolArray = self._probability > 0.5
+        mask: BoolArray = self._probability > self.threshold
         changes: list[Change] = []
         if self.clean:
             mask, changes = clean_up(

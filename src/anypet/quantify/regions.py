@@ -105,6 +105,12 @@ class Region:
             raise AnyPETError(f"the {self.name} is a whole organ and cannot be moved: give another mask")
         return placed(pet, self.form, centre_mm, self.name, "placed by hand")
 
+    def __str__(self) -> str:
+        """What it is, where (so that it can be moved) and its uptake, in a line."""
+        form = "whole organ" if self.form is None else str(self.form)
+        place = ",".join(f"{mm:.0f}" for mm in self.centre_mm)
+        return f"{self.name}, {form} at {place} mm: {self.unit} {self.mean:.2f}, SD {self.sd:.2f}"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; the voxels are left out."""
         form = None if self.form is None else str(self.form)

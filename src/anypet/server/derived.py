@@ -30,13 +30,16 @@ Items = Sequence[SegmentedObject]
 KINDS = ("seg", "rtstruct", "sr")
 
 
-def dicom_objects(live: Live, items: Items, kinds: Iterable[str] = KINDS) -> dict[str, Dataset]:
+def dicom_objects(
+    live: Live, items: Items, kinds: Iterable[str] = KINDS, anonymise: bool = False
+) -> dict[str, Dataset]:
     """DICOM objects that refer to the scan's own slices; a report brings the SEG that it refers to.
 
     Args:
         live: the session.
         items: the objects; at least one has a voxel.
         kinds: which of `KINDS`.
+        anonymise: whether to leave the patient's identity out, as `anypet export --anonymise` does.
 
     Raises:
         AnyPETError: see `anypet.dicom.find_source`; the scan's files are gone, for example.
@@ -46,7 +49,7 @@ def dicom_objects(live: Live, items: Items, kinds: Iterable[str] = KINDS) -> dic
     from anypet.dicom.write_sr import measurements
 
     kinds, items = set(kinds), [item for item in items if item.voxels]
-    source = _source(live)
+    source = _source(live).anonymised() if anonymise else _source(live)
     regions = _regions(live, items, source.grid)
     made: dict[str, Dataset] = {}
     if kinds & {"seg", "sr"}:
@@ -59,51 +62,53 @@ def dicom_objects(live: Live, items: Items, kinds: Iterable[str] = KINDS) -> dic
     return made
 
 
-def write_seg(live: Live, items: Items, path: Path) -> None:
+def write_seg(live: Live, items: Items, path: Path, anonymise: bool) -> None:
     """The objects as one DICOM SEG."""
-    _write(dicom_objects(live, items, ["seg"])["seg"], path)
+    _write(dicom_objects(live, items, ["seg"], anonymise)["seg"], path)
 
 
-def write_rtstruct(live: Live, items: Items, path: Path) -> None:
+def write_rtstruct(live: Live, items: Items, path: Path, anonymise: bool) -> None:
     """The objects as one RTSTRUCT."""
-    _write(dicom_objects(live, items, ["rtstruct"])["rtstruct"], path)
+    _write(dicom_objects(live, items, ["rtstruct"], anonymise)["rtstruct"], path)
 
 
-def write_sr(live: Live, items: Items, path: Path) -> None:
+def write_sr(live: Live, items: Items, path: Path, anonymise: bool) -> None:
     """A zip archive with the report and the SEG that it refers to."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for kind, dataset in dicom_objects(live, items, ["sr"]).items():
+        for kind, dataset in dicom_objects(live, items, ["sr"], anonymise).items():
             file = path.with_name(f"{kind}.dcm")
             _write(dataset, file)
             archive.write(file, file.name)
 
 
-def write_table(live: Live, items: Items, path: Path) -> None:
+def write_table(live: Live, items: Items, path: Path, anonymise: bool) -> None:
     """The measures of every object and of all together, as `anypet measure` gives them, as CSV."""
     from anypet.quantify.measures import measure
     from anypet.quantify.table import csv_of
 
     labels = _labels(live, items)
-    table = measure(live.scan.pet, labels).with_about(scan=live.scan.entry.name)
+    table = measure(live.scan.pet, labels)
+    if not anonymise:
+        table = table.with_about(scan=live.scan.entry.name)
     rows = [{k: plain(v) if isinstance(v, str) else v for k, v in row.items()} for row in table.records()]
     write_whole(path, csv_of(rows))
 
 
-def write_html(live: Live, items: Items, path: Path) -> None:
+def write_html(live: Live, items: Items, path: Path, anonymise: bool) -> None:
     """The report that `anypet report` writes, as one HTML file."""
     from anypet.report.html import as_html
 
-    write_whole(path, as_html(_report(live, items)))
+    write_whole(path, as_html(_report(live, items, anonymise)))
 
 
-def write_pdf(live: Live, items: Items, path: Path) -> None:
+def write_pdf(live: Live, items: Items, path: Path, anonymise: bool) -> None:
     """The report that `anypet report` writes, as PDF."""
     from anypet.report.pdf import as_pdf
 
-    write_whole(path, as_pdf(_report(live, items)))
+    write_whole(path, as_pdf(_report(live, items, anonymise)))
 
 
-def _report(live: Live, items: Items) -> Report:
+def _report(live: Live, items: Items, anonymise: bool) -> Report:
     from anypet.report.build import Source, make_report
     from anypet.report.content import Field
 
@@ -116,7 +121,8 @@ def _report(live: Live, items: Items) -> Report:
             header=_source(live).first if scan.is_dicom else None,
             made_by=(Field("Lesions outlined by", f"a reader with AnyPET ({live.session.model_name})"),),
             names=(Field("Scan", scan.entry.name),),
-        )
+        ),
+        anonymise=anonymise,
     )
 
 

@@ -26,18 +26,20 @@ class Export:
         title: for people.
         suffix: of the file.
         media_type: of the answer (RFC 6838).
-        write: takes the session, the objects wanted as they were after the last step (at least one) and the
-            path to write. Called on any thread, or on the session's own where `whole` is set.
+        write: takes the session, the objects wanted as they were after the last step (at least one), the
+            path to write and whether to leave the patient's identity out. Called on any thread, or on the
+            session's own where `whole` is set.
         dicom: whether the scan must come from DICOM.
         empty: whether there need be no mask; else at least one object has a voxel.
-        whole: whether it needs the session itself, with its history.
+        whole: whether it needs the session itself, with its history; such a file keeps what it has of the
+            patient.
     """
 
     kind: str
     title: str
     suffix: str
     media_type: str
-    write: Callable[[Live, Items, Path], None]
+    write: Callable[[Live, Items, Path, bool], None]
     dicom: bool = False
     empty: bool = False
     whole: bool = False
@@ -69,7 +71,7 @@ def export_of(live: Live, kind: str) -> Export:
     return known[kind]
 
 
-def export(live: Live, how: Export, names: Sequence[str], folder: Path) -> Path:
+def export(live: Live, how: Export, names: Sequence[str], folder: Path, anonymise: bool = False) -> Path:
     """Writes a session as a file into a folder.
 
     Args:
@@ -77,28 +79,31 @@ def export(live: Live, how: Export, names: Sequence[str], folder: Path) -> Path:
         how: the kind of file.
         names: of the objects; none means all.
         folder: exists.
+        anonymise: whether to leave the patient's identity out.
 
     Raises:
         NotFoundError: no such object.
-        PromptError: every object wanted is empty.
+        PromptError: every object wanted is empty, or this kind of file cannot be made without identity.
     """
+    if anonymise and how.whole:
+        raise PromptError(f"{how.title}: it holds the session as it is; save it without anonymising")
     items = live.items(names)
     if not how.empty and not any(item.voxels for item in items):
         raise PromptError("nothing is segmented yet: click on something first")
     path = folder / f"export{how.suffix}"
-    how.write(live, items, path)
+    how.write(live, items, path, anonymise)
     return path
 
 
-def _write_labels(live: Live, items: Items, path: Path) -> None:
+def _write_labels(live: Live, items: Items, path: Path, anonymise: bool) -> None:
     save(label_map(live.scan.pet, items), path)
 
 
-def _write_session(live: Live, items: Items, path: Path) -> None:
+def _write_session(live: Live, items: Items, path: Path, anonymise: bool) -> None:
     live.session.save(path)
 
 
-def _write_timers(live: Live, items: Items, path: Path) -> None:
+def _write_timers(live: Live, items: Items, path: Path, anonymise: bool) -> None:
     write_whole(path, live.timers.table({item.name: item.volume_ml for item in items}))
 
 

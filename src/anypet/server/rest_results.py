@@ -94,8 +94,9 @@ def results_router(engine: Engine) -> APIRouter:
         session_id: str,
         kind: str,
         object: Annotated[list[str] | None, Query()] = None,  # noqa: A002
+        anonymise: bool = False,
     ) -> FileResponse:
-        """The session as a file, with all objects or those that are named."""
+        """The session as a file, with all objects or those that are named, and the patient named or not."""
         owner = owner_of(request)
         live = await engine.live(session_id, owner)
         how = export_of(live, kind)
@@ -103,14 +104,14 @@ def results_router(engine: Engine) -> APIRouter:
         done = BackgroundTask(discard, folder)
         try:
             if how.whole:
-                work = partial(export, how=how, names=object or (), folder=folder)
+                work = partial(export, how=how, names=object or (), folder=folder, anonymise=anonymise)
                 path = await engine.call(session_id, owner, work)
             else:
-                path = await run_in_threadpool(export, live, how, object or (), folder)
+                path = await run_in_threadpool(export, live, how, object or (), folder, anonymise)
         except BaseException:
             discard(folder)
             raise
-        name = live.name
+        name = how.kind if anonymise else live.name
         title, plain = quote(f"{Path(name).name}{how.suffix}"), f"{how.kind}{how.suffix}"
         head = {"Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{title}"}
         return FileResponse(path, media_type=how.media_type, headers=head, background=done)

@@ -294,19 +294,25 @@ export class Actions {
       note: suffix,
       run: () => this.download(kind, title),
     }));
+    const nameless = {
+      title: "Leave the patient's name out",
+      checked: Boolean(this.anonymous),
+      run: () => ((this.anonymous = !this.anonymous), this.export()),
+    };
     const name = kinds.some(({ kind }) => kind === "seg") && (await archive());
     const shelf = {
       title: `Store in ${name}`,
       note: "SEG, RTSTRUCT, SR",
       run: () => store(desk.work, desk.busy, name).catch(complain),
     };
-    menu($("export"), name ? [...files, shelf] : files);
+    menu($("export"), [...files, ...(name ? [shelf] : []), nameless]);
   }
 
   async download(kind, title) {
     const { desk } = this;
+    const path = `${desk.work.path}/export/${kind}${this.anonymous ? "?anonymise=true" : ""}`;
     try {
-      save(await desk.busy.during(`Writing ${title}`, () => api.file(`${desk.work.path}/export/${kind}`)));
+      save(await desk.busy.during(`Writing ${title}`, () => api.file(path)));
     } catch (error) {
       complain(error);
     }

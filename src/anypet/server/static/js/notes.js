@@ -138,12 +138,16 @@ export function menu(button, entries) {
     if (!box.contains(event.target)) close();
   };
   box.replaceChildren(
-    ...entries.map(({ title, note, run }) =>
+    ...entries.map(({ title, note, run, checked }) =>
       make(
         "button",
-        { type: "button", onclick: () => (close(), run()), aria: { role: "menuitem" } },
+        {
+          type: "button",
+          onclick: () => (close(), run()),
+          aria: checked === undefined ? { role: "menuitem" } : { role: "menuitemcheckbox", checked },
+        },
         make("span", { textContent: title }),
-        make("small", { textContent: note }),
+        make("small", { textContent: note ?? (checked ? "✓" : "") }),
       ),
     ),
   );
