@@ -66,6 +66,7 @@ def nearer(
     spacing: Sequence[float],
     these: Sequence[tuple[int, int, int]],
     those: Sequence[tuple[int, int, int]],
+    reach_mm: float = np.inf,
 ) -> BoolArray:
     """Which voxels of a box lie nearer to one of these voxels than to any of those.
 
@@ -73,6 +74,7 @@ def nearer(
         shape: (I, J, K) of the box.
         spacing: millimetres along (i, j, k).
         these, those: voxels (i, j, k), at least one of each.
+        reach_mm: voxels further than this from `these` do not count.
 
     Returns:
         (I, J, K) bool; where both are equally near it is False.
@@ -82,7 +84,7 @@ def nearer(
         free = np.ones(shape, bool)
         free[tuple(np.array(voxels).T)] = False
         away.append(distance_transform_edt(free, sampling=spacing))
-    return np.asarray(away[0] < away[1])
+    return np.asarray((away[0] < away[1]) & (away[0] <= reach_mm))
 
 
 def _saddles(labels: Labels, height: npt.NDArray[np.float32]) -> list[tuple[int, int, float]]:

@@ -7,7 +7,8 @@ size is a volume by default, and every click is obeyed:
 - a tumour click in no component gets one, grown around it (`grow`);
 - of a component that holds a background click, the basin of that click goes; other distinct peaks stay; of a
   basin that holds tumour clicks too what lies nearer to the background click goes, where it is about as hot;
-  a background click below half of its basin's peak corrects the border and rejects nothing more;
+  a background click fainter than the tumour clicks of its basin, or than half of its peak where there are
+  none, corrects the border and rejects nothing more;
 - a component that holds a tumour click is never removed for its size.
 
 A voxel clicked both ways is tumour. Every change is listed with its reason.
@@ -36,6 +37,8 @@ REACH_MM = 30.0
 AIM_MM = 5.0
 # Shares of the contrast at which its border is tried; see `grow`.
 _SHARES = (0.5, 0.6, 0.7, 0.8, 0.9)
+# A background click at the rim of something hotter corrects its border this far around itself.
+RIM_MM = 8.0
 # Of a basin that was clicked both ways, voxels go that have at least this share of the rejected one's SUV;
 # and a basin's peak is what a background click means only where it has this share of the peak's SUV.
 _ALIKE = 0.5
@@ -203,9 +206,10 @@ def _cut(
             reason = f"background click at {', '.join(str(drop[c]) for c in theirs)}"
             peak = _voxel(np.array(np.unravel_index(int((values * region).argmax()), region.shape)))
             hottest = max(float(values[c]) for c in theirs)
-            if not ours and hottest < _ALIKE * values[peak]:
-                # at the rim of something hot: its border is corrected there, the thing itself is not rejected
-                region &= nearer(region.shape, steps.tolist(), theirs, [peak]) & (values <= hottest)
+            if hottest < (max(float(values[c]) for c in ours) if ours else _ALIKE * values[peak]):
+                # at the rim of something hotter: its border is corrected, the thing itself is not rejected
+                region &= nearer(region.shape, steps.tolist(), theirs, ours or [peak], RIM_MM)
+                region &= values <= hottest
                 reason = f"{reason}, at the rim"
             elif ours:
                 # within one basin no dip tells the two apart: what is nearer to the rejected voxel goes, as
