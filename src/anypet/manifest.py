@@ -10,6 +10,7 @@ A row, or an object of the JSON's list (the list itself, or under the key "cases
 - `names`, optional: "1=liver;2=spleen", or a JSON mapping; a partly labelled case lists what it has;
 - `quality`: of the label, HQ (the default) or LQ;
 - `centre`, `tracer`, optional: free text;
+- `prompts`, optional: a JSON of clicks and boxes on this scan, for `anypet batch`;
 - `split`, optional: train, validation or test.
 """
 
@@ -32,7 +33,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 QUALITIES = ("HQ", "LQ")
 REQUIRED = ("image", "patient")
-_PATHS = ("image", "label", "ct")
+_PATHS = ("image", "label", "ct", "prompts")
 _SURPLUS = "(surplus cells)"
 
 
@@ -46,6 +47,7 @@ class Row(pydantic.BaseModel):
         names: label value -> name; empty where the list names none. Several values may bear one name.
         quality: of the label.
         centre, tracer: free text, "" if unknown.
+        prompts: a file of `anypet.batch.prompt_files`, None without one.
         split: the part of the data it belongs to, None if undecided.
     """
 
@@ -60,6 +62,7 @@ class Row(pydantic.BaseModel):
     quality: Literal["HQ", "LQ"] = "HQ"
     centre: str = ""
     tracer: str = ""
+    prompts: Path | None = None
     split: Split | None = None
 
     @pydantic.field_validator(*_PATHS, mode="before")

@@ -26,6 +26,8 @@ COMMANDS = (
     "simulate",
     "train",
     "evaluate",
+    "benchmark",
+    "train-baseline",
     "calibrate",
     "models",
     "demo",
@@ -34,9 +36,11 @@ COMMANDS = (
     "pull",
     "push",
     "lesions",
+    "batch",
     "autopet",
     "network",
     "compare",
+    "doctor",
 )
 
 app = typer.Typer(
@@ -67,8 +71,9 @@ def _root(
 
 
 for _name in COMMANDS:
-    _module = importlib.import_module(f"anypet.cli.{_name}")
-    _command = getattr(_module, _name)
+    _plain = _name.replace("-", "_")
+    _module = importlib.import_module(f"anypet.cli.{_plain}")
+    _command = getattr(_module, _plain)
     if isinstance(_command, typer.Typer):
         app.add_typer(_command, name=_name)
     else:

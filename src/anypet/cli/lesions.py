@@ -112,34 +112,15 @@ def _write(
     output: Path, pet: Volume, result: LesionResult, console: Console, as_json: bool, title: str
 ) -> None:
     """Everything into the folder, the table on the screen."""
-    from anypet.files import write_whole
-    from anypet.io import write
-    from anypet.lesions.sites import sites
-    from anypet.quantify.measures import measure
-    from anypet.render import mip_figure
+    from anypet.lesions.files import write_lesions
 
-    output.mkdir(parents=True, exist_ok=True)
-    names = {n: f"lesion {n}" for n in range(1, int(result.instances.max()) + 1)}
-    if result.organs is not None:
-        where = sites(result.instances, result.organs, result.organ_names, pet.spacing)
-        names = {n: f"{name}: {where[n]}" for n, name in names.items()}
-        organ_names = dict(enumerate(result.organ_names, start=1))
-        organs = pet.with_array(result.organs, unit="label", names=organ_names)
-        write(organs, output / "organs.nii.gz")
-    write(pet.with_array(result.mask, unit="label"), output / "mask.nii.gz")
-    instances = pet.with_array(result.instances, unit="label", names=names)
-    write(instances, output / "instances.nii.gz")
-    table = measure(pet, instances).with_about(tracer="/".join(result.used))
-    table.write(output / "lesions.csv")
-    told = {**_told(result), "measures": table.as_dict()}
-    write_whole(output / "result.json", json.dumps(told, indent=1) + "\n")
-    mip_figure(pet, {"lesions": result.mask}, output / "picture.png", title=title)
+    written = write_lesions(output, pet, result, title=title)
     if as_json:
-        typer.echo(json.dumps(told))
+        typer.echo(json.dumps(written.told))
         return
     screen = Console(highlight=False, soft_wrap=True)
-    if names:
-        screen.print(table.rich())
+    if written.names:
+        screen.print(written.table.rich())
     else:
         screen.print("no lesion was found")
     screen.print(f"tracer: {escape(str(result.tracer or '/'.join(result.used)))}")
@@ -149,19 +130,3 @@ def _write(
         screen.print(f"[yellow]{escape(note)}[/]")
     screen.print(f"{result.depth.why}")
     screen.print(f"wrote {escape(str(output))}")
-
-
-def _told(result: LesionResult) -> dict[str, Any]:
-    """What is said of a result, for machines."""
-    from dataclasses import asdict
-
-    guess = result.tracer
-    return {
-        "tracers": list(result.used),
-        "tracer_probability": None if guess is None else {"FDG": 1 - guess.psma, "PSMA": guess.psma},
-        "lesions": int(result.instances.max()),
-        "changes": [asdict(change) for change in result.changes],
-        "depth": asdict(result.depth),
-        "notes": list(result.notes),
-        "seconds": round(result.seconds, 2),
-    }

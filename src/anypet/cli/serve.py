@@ -159,7 +159,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def address_of(scheme: str, host: str, port: int) -> str:
     """The address that people open."""
-    shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
+    everywhere = ("0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+    shown = socket.gethostname() if host in everywhere else host
     return f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"
 
 

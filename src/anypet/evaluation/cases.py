@@ -56,6 +56,7 @@ class Case:
         loader: gives the scan; it must survive pickling to be used by several workers.
         high_quality: whether the targets can be trusted (HQ) or are noisy (LQ).
         identity: what the scan depends on, for caches: files and the times they were changed.
+        ct: gives the study's CT in HU, on any grid; None where there is none.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Case:
     loader: Callable[[], Scan]
     high_quality: bool = True
     identity: tuple[object, ...] = ()
+    ct: Callable[[], Volume] | None = None
 
     def load(self) -> Scan:
         """Reads the voxels.

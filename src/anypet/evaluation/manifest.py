@@ -73,7 +73,8 @@ def case_of(row: Row, where: str) -> Case:
     files = (image, row.label)
     identity = (*files, *(f.stat().st_mtime_ns for f in files), row.unit, *sorted(row.names.items()))
     high_quality = row.quality == "HQ"
-    return Case(f"{row.patient}/{name}", row.patient, "manifest", loader, high_quality, identity)
+    ct = None if row.ct is None else partial(read_volume, row.ct, "HU")
+    return Case(f"{row.patient}/{name}", row.patient, "manifest", loader, high_quality, identity, ct)
 
 
 def _load(image: Path, label: Path, unit: str | None, names: dict[int, str], where: str) -> Scan:

@@ -57,12 +57,15 @@ class NnunetFolder:
     organs: Mapping[int, str]
 
 
-def read_folder(path: str | Path, channels: Sequence[str] | None = None) -> NnunetFolder:
+def read_folder(
+    path: str | Path, channels: Sequence[str] | None = None, lesions: bool = True
+) -> NnunetFolder:
     """Reads a trained folder, all of its folds.
 
     Args:
         path: the folder with plans.json, usually named TRAINER__PLANS__CONFIGURATION.
         channels: what its channels show, where their names do not tell; see `channels_of`.
+        lesions: whether one of the labels has to be a lesion.
 
     Raises:
         AnyPETError: a file is missing or of another kind, no label is a lesion, or the folds do not belong
@@ -81,7 +84,7 @@ def read_folder(path: str | Path, channels: Sequence[str] | None = None) -> Nnun
     lesion = tuple(v for n, v in labels.items() if v and is_lesion(n))
     if not lesion and len(labels) == 2:
         lesion = (1,)
-    if not lesion:
+    if lesions and not lesion:
         raise AnyPETError(f"{path}: none of the labels {', '.join(labels)} is a lesion by its name")
     return NnunetFolder(
         path, {**dataset, "labels": labels}, plans, configuration, weights, mirror_axes,
