@@ -1,4 +1,4 @@
-"""Networks exported to OpenVINO, which runs them several times as fast on CPUs, with the same masks."""
+"""Networks exported to OpenVINO, which runs them faster on CPUs, with the same masks."""
 
 from anypet.models.exported.folder import attach, runtime
 from anypet.models.exported.graph import Graph, Piece
