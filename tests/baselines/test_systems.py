@@ -47,7 +47,11 @@ def tiny_sam(tmp_path: Path) -> Path:
     masks = SamMaskDecoderConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_dim=32, iou_head_hidden_dim=16
     )
-    config = SamConfig(vision.to_dict(), prompts.to_dict(), masks.to_dict())
+    config = SamConfig(
+        vision_config=vision.to_dict(),
+        prompt_encoder_config=prompts.to_dict(),
+        mask_decoder_config=masks.to_dict(),
+    )
     SamModel(config).save_pretrained(tmp_path / "sam")
     return tmp_path / "sam"
 

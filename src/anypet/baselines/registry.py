@@ -139,8 +139,8 @@ _BASELINES = (
         "TotalSegmentator (Wasserthal et al. 2023) on the CT, laid on the PET's grid (the paper's Table 6)",
         "Apache-2.0, code and the weights of task `total`",
         refusal="its adaptor is not written yet: the package (PyPI's TotalSegmentator 2.18) brings VTK, dipy "
-        "and dicom2nifti, and downloads its weights by itself when they are missing; the CT of a case is ready "
-        "for it on the PET's grid",
+        "and dicom2nifti, and downloads its weights by itself when they are missing; the CT of a case is "
+        "ready for it on the PET's grid",
     ),
     Baseline(
         "segvol",
