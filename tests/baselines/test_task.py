@@ -59,7 +59,7 @@ def test_training_lowers_the_loss_and_finds_the_object(tmp_path: Path) -> None:
     config = TaskConfig("segresnet", classes, 8.0, 32, 8)
     run = BaselineRun(tmp_path, config, read_scans(tmp_path / "scans"), rate=3e-3, batch=1)
     weights = run.train(Budget(steps=60))
-    assert run.progress.losses[-1] < 0.7 * run.progress.losses[0]
+    assert run.progress.losses[-1] < 0.85 * run.progress.losses[0]
     (system,) = load_task(weights, "cpu")
     scan = case().load()
     found, truth = system.segment(scan.pet)["liver"], scan.targets["liver"]  # type: ignore[union-attr]
