@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from anypet.baselines.base import hidden_if_broken
 from anypet.baselines.registry import BASELINES, baseline
 from anypet.errors import AnyPETError, WeightsError
 from anypet.volume import Volume
@@ -30,25 +29,26 @@ def scan() -> tuple[Volume, np.ndarray]:
 @pytest.fixture
 def tiny_sam(tmp_path: Path) -> Path:
     pytest.importorskip("tokenizers", reason="transformers is not installed: pip install 'anypet[baselines]'")
-    with hidden_if_broken("torchvision"):
-        from transformers import (
-            SamConfig,
-            SamMaskDecoderConfig,
-            SamModel,
-            SamPromptEncoderConfig,
-            SamVisionConfig,
-        )
+    from anypet.baselines.sam import import_transformers
+
+    package = import_transformers()
     torch.manual_seed(0)
-    vision = SamVisionConfig(
+    vision = package.SamVisionConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=16,
         output_channels=16, window_size=2, global_attn_indexes=[1], mlp_dim=64, num_pos_feats=8,
     )  # fmt: skip
-    prompts = SamPromptEncoderConfig(hidden_size=16, image_size=64, patch_size=16, mask_input_channels=4)
-    masks = SamMaskDecoderConfig(
+    prompts = package.SamPromptEncoderConfig(
+        hidden_size=16, image_size=64, patch_size=16, mask_input_channels=4
+    )
+    masks = package.SamMaskDecoderConfig(
         hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_dim=32, iou_head_hidden_dim=16
     )
-    config = SamConfig(vision.to_dict(), prompts.to_dict(), masks.to_dict())
-    SamModel(config).save_pretrained(tmp_path / "sam")
+    config = package.SamConfig(
+        vision_config=vision.to_dict(),
+        prompt_encoder_config=prompts.to_dict(),
+        mask_decoder_config=masks.to_dict(),
+    )
+    package.SamModel(config).save_pretrained(tmp_path / "sam")
     return tmp_path / "sam"
 
 

@@ -140,7 +140,7 @@ _BASELINES = (
         "Apache-2.0, code and the weights of task `total`",
         refusal="its adaptor is not written yet: the package (PyPI's TotalSegmentator 2.18) brings VTK, dipy "
         "and dicom2nifti, and downloads its weights by itself when they are missing; the CT of a case is "
-        "ready on the PET's grid",
+        "ready for it on the PET's grid",
     ),
     Baseline(
         "segvol",

@@ -40,10 +40,9 @@ def load_sam(weights: Path, device: str, title: str, style: Style) -> Loaded:
     Raises:
         WeightsError: the folder holds no such network, or not all of its weights.
     """
-    with hidden_if_broken("torchvision"):
-        from transformers import SamModel
+    transformers = import_transformers()
     try:
-        loaded: Any = SamModel.from_pretrained(
+        loaded: Any = transformers.SamModel.from_pretrained(
             weights, local_files_only=True, output_loading_info=True, use_safetensors=True
         )
         network, report = loaded
@@ -59,6 +58,22 @@ def load_sam(weights: Path, device: str, title: str, style: Style) -> Loaded:
         System(f"{title}, {'' if each == 1 else each}N points", told=SliceBySlice(model, each))
         for each in (1, 3, 5)
     ]
+
+
+def import_transformers() -> Any:
+    """The package, with the classes of SAM loaded, whether or not torchvision can be imported.
+
+    It remembers from its first import, which may not have been ours, whether torchvision is there.
+    """
+    with hidden_if_broken("torchvision"):
+        import transformers
+        from transformers.utils import import_utils
+
+        for check in vars(import_utils).values():
+            if hasattr(check, "cache_clear"):
+                check.cache_clear()
+        assert transformers.SamModel  # loaded when first named
+    return transformers
 
 
 class Sam:

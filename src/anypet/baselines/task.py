@@ -7,6 +7,7 @@ voxels along R, A, S, and all are trained by `train.py` for the same time on the
 from __future__ import annotations
 
 import math
+import pickle
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def read_task(path: Path) -> tuple[TaskConfig, nn.Module]:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
         config = TaskConfig(**{**held["config"], "classes": tuple(held["config"]["classes"])})
-    except (*DAMAGE, AnyPETError) as error:
+    except (*DAMAGE, AnyPETError, pickle.UnpicklingError) as error:
         raise WeightsError(
             f"{path} holds no network of `anypet train-baseline` ({error}); give its weights.pt"
         ) from error
