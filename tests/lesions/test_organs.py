@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from lesion_fakes import HotNet, scan
@@ -41,3 +44,8 @@ def test_what_is_not_known_or_not_there_is_said():
     without = find_lesions(scan(), tracer="fdg", nets=[HotNet()], mirror=0)
     with pytest.raises(PromptError, match="not asked for"):
         without.organ("warm")
+
+
+def test_commands_that_only_might_ask_do_not_wait_for_the_networks():
+    code = "import sys, anypet.lesions.organs; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

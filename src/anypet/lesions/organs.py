@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from anypet.lesions.click_files import LesionClicks
-from anypet.lesions.depth import LIMIT_S, Depth
-from anypet.lesions.finder import LesionResult
-from anypet.lesions.pipeline import prepare
 from anypet.volume import Volume
+
+if TYPE_CHECKING:
+    from anypet.lesions.finder import LesionResult
 
 
 class Organs:
@@ -34,7 +33,11 @@ class Organs:
             AnyPETError: the PET is not in SUVbw.
             PromptError: the organ is not known, or not in the scan.
         """
-        if self._result is None:
+        if self._result is None:  # the networks are imported only where somebody asks
+            from anypet.lesions.click_files import LesionClicks
+            from anypet.lesions.depth import LIMIT_S, Depth
+            from anypet.lesions.pipeline import prepare
+
             finder = prepare(self.pet, self.ct, organs=True, **self.how)
             self._result = finder.sweep(LesionClicks(), Depth(LIMIT_S, 0))
         return self._result.organ(name)
