@@ -12,7 +12,7 @@ import torch
 from anypet.baselines.base import Automatic
 from anypet.baselines.scans import class_of, of_cases, patch, read_scans, write_scans
 from anypet.baselines.stunet import STUNet
-from anypet.baselines.task import TaskConfig, build, grid_of, load_task, read_task, save_task
+from anypet.baselines.task import TaskConfig, TaskModel, build, grid_of, load_task, read_task, save_task
 from anypet.baselines.train import BaselineRun, Budget
 from anypet.errors import AnyPETError, WeightsError
 from anypet.evaluation.cases import Case
@@ -60,6 +60,24 @@ def test_training_lowers_the_loss(tmp_path: Path) -> None:
     run = BaselineRun(tmp_path, config, read_scans(tmp_path / "scans"), rate=3e-3, batch=1)
     run.train(Budget(steps=60))
     assert run.progress.losses[-1] < 0.85 * run.progress.losses[0]
+
+
+class Reader(torch.nn.Module):
+    """Logits that tell the classes of `case` apart by their SUV."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        suv = torch.sinh(image)
+        between = torch.where(suv < 6, suv - 2.5, -5.0)
+        return torch.cat([2.5 - suv, between, suv - 6], 1)
+
+
+def test_what_a_network_finds_lies_where_it_is() -> None:
+    pytest.importorskip("monai")
+    config = TaskConfig("segresnet", ("liver", "lesion"), 4.0, 32)
+    scan = case().load()
+    masks = TaskModel(config, Reader(), "cpu").segment(scan.pet)
+    assert (masks["liver"] == scan.targets["liver"]).all()
+    assert (masks["lesion"] == scan.targets["small lesion 1"]).all()
 
 
 def test_a_run_cut_off_goes_on_to_the_same_weights(tmp_path: Path) -> None:
