@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -67,8 +66,12 @@ def test_sam_slice_by_slice(name: str, tiny_sam: Path) -> None:
 
 def test_nninteractive_through_its_own_session(tmp_path: Path) -> None:
     need_nnunet()
-    if importlib.util.find_spec("nnInteractive.trainer") is None:
-        pytest.skip("nnInteractive is not installed: pip install 'anypet[nninteractive]'")
+    # its remote client has a package of that name too, whose modules refuse to be imported
+    pytest.importorskip(
+        "nnInteractive.trainer",
+        reason="nnInteractive is not installed: pip install 'anypet[nninteractive]'",
+        exc_type=ImportError,
+    )
     names = ["image", *(f"interaction {n}" for n in range(7))]
     folder = nnunet_folder(tmp_path / "model", names=names, trainer="nnInteractiveTrainer_stub")
     dataset = (folder / "dataset.json").read_text()

@@ -266,7 +266,10 @@ def test_help_for_the_next_click(ball: Reader) -> None:
     ball.press("Escape")
 
 
-def test_lesions_and_words_become_objects(ball: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lesions_and_words_become_objects(
+    ball: Reader, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(served.engine, "_nets", {})
     monkeypatch.setattr("anypet.lesions.pipeline.load_nets", lambda *how: [HotNet()])
     ball.press("l")
     ball.until(lambda: "1 lesion found" in ball.notes(), "the lesion")
@@ -283,11 +286,12 @@ def test_lesions_and_words_become_objects(ball: Reader, monkeypatch: pytest.Monk
 
 
 def test_what_goes_wrong_is_said_in_words(
-    ball: Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ball: Reader, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def missing(*how: Any) -> None:
         raise WeightsError("lesions has no weights here: /srv/lesions.safetensors is not there")
 
+    monkeypatch.setattr(served.engine, "_nets", {})
     monkeypatch.setattr("anypet.lesions.pipeline.load_nets", missing)
     ball.press("l")
     ball.until(lambda: "The whole-body network is not installed" in ball.notes(), "that it is missing")

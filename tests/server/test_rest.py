@@ -277,7 +277,7 @@ def test_files_hold_what_the_session_holds(served: Served, tmp_path: Path) -> No
 
 
 def test_a_further_kind_of_file_is_one_function(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write_names(live: Live, items: Sequence[SegmentedObject], path: Path) -> None:
+    def write_names(live: Live, items: Sequence[SegmentedObject], path: Path, anonymise: bool) -> None:
         path.write_text(",".join(item.name for item in items))
 
     monkeypatch.setattr(exports, "_EXPORTS", dict(exports._EXPORTS))
