@@ -28,7 +28,7 @@ test: $(VENV)/installed
 
 # The commands of the guides and the examples, as a reader would run them.
 guides: $(VENV)/installed
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m guides -rs --durations=10 tests/test_guides.py
+	$(BIN)/python -m pytest -q -m guides -rs --durations=10 tests/test_guides.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

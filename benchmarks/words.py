@@ -46,7 +46,7 @@ def one_scan(job: tuple[Path, int, str, argparse.Namespace]) -> list[tuple[str, 
             continue
         try:
             answer = session.add_text(name, ct, nets=load_nets(options.weights))[name]
-            head = session._whole.organ(name)
+            head = session._whole.result.organ(name)
             rows.append((patient_of(anatomy), name, dice(head, mask), dice(answer, mask)))
         except PromptError:
             rows.append((patient_of(anatomy), name, 0.0, 0.0))

@@ -1,5 +1,7 @@
 """Every command of the guides and every example is run, in order, as a stranger would: `pytest -m guides`.
 
+One after another in one process (no -n): a block needs what those before it on its page have written.
+
 Blocks that cannot be run are skipped with the reason that stands above them on the page (`-rs` lists them).
 """
 
@@ -33,11 +35,6 @@ EXAMPLES = {
 }
 
 
-def in_group(group: str, case: object, name: str) -> object:
-    """A case that one process runs after those of its group before it."""
-    return pytest.param(case, id=name, marks=pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A folder for each page, with the examples in it, as in a clone."""
@@ -53,7 +50,7 @@ def folder_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 
 @pytest.mark.parametrize(
-    "block", [in_group(page, b, f"{page}-{b.number}") for page in PAGES for b in blocks_of(page)]
+    "block", [pytest.param(b, id=f"{page}-{b.number}") for page in PAGES for b in blocks_of(page)]
 )
 def test_a_block_of_a_guide(block: Block, folder_of: Callable[[str], Path]) -> None:
     if block.reason:
@@ -62,7 +59,7 @@ def test_a_block_of_a_guide(block: Block, folder_of: Callable[[str], Path]) -> N
     run_as_reader(["bash", "-euo", "pipefail", "-c", block.short], place, place / "home")
 
 
-@pytest.mark.parametrize("name", [in_group("examples", name, name) for name in EXAMPLES])
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example(name: str, folder_of: Callable[[str], Path]) -> None:
     words, said = EXAMPLES[name]
     place = folder_of("examples")
