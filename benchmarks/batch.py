@@ -120,6 +120,8 @@ def killed_runs(cases: Path, out: Path, count: int, workers: int, memory_gb: flo
         process = start(cases, out, workers, memory_gb)
         while share and process.poll() is None and len(finished(out)) < share * count:
             time.sleep(0.1)
+        if share and process.poll() is not None:
+            raise SystemExit(f"the driver ended with {process.returncode} before it could be killed: more scans")
         if share:
             os.kill(process.pid, signal.SIGKILL)
         codes.append(process.wait())
