@@ -121,7 +121,7 @@ def killed_runs(cases: Path, out: Path, count: int, workers: int, memory_gb: flo
         while share and process.poll() is None and len(finished(out)) < share * count:
             time.sleep(0.1)
         if share and process.poll() is not None:
-            raise SystemExit(f"the driver ended with {process.returncode} before it could be killed: more scans")
+            raise SystemExit(f"the driver ended with {process.returncode} before it could be killed")
         if share:
             os.kill(process.pid, signal.SIGKILL)
         codes.append(process.wait())
