@@ -1,5 +1,6 @@
-# AnyPET with its server. For a CPU:   docker build -t anypet .
-# For CUDA: docker build -t anypet:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
+# AnyPET with its server: docker build -t anypet .
+# That takes the torch of pip's own index. Builds for a CPU alone, or for another CUDA, have an index of their own,
+# which pytorch.org names: docker build -t anypet:cpu --build-arg TORCH_FROM="--index-url ADDRESS" .
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim AS build
@@ -11,11 +12,11 @@ RUN python -m hatchling build -t wheel -d /dist
 
 FROM python:${PYTHON}-slim
 # torch's wheels bring CUDA's libraries along; the host needs the driver and NVIDIA's container toolkit.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_FROM=""
 ARG TORCH=2.13.0
 ARG EXTRAS=serve
 COPY --from=build /dist /dist
-RUN pip install --no-cache-dir --index-url "${TORCH_INDEX}" "torch==${TORCH}" \
+RUN pip install --no-cache-dir ${TORCH_FROM} "torch==${TORCH}" \
  && pip install --no-cache-dir "$(ls /dist/*.whl)[${EXTRAS}]" \
  && rm -r /dist \
  && useradd --create-home --uid 1000 anypet \

@@ -33,6 +33,8 @@ from anypet.training.lesions.scans import simulated_scan
 from anypet.volume import Volume
 
 SHOWN = (0, 1, 3, 5, 10)
+TRACERS = ("FDG", "PSMA")
+Job = tuple[Path, int, str, argparse.Namespace]
 
 
 class Method:
@@ -57,6 +59,14 @@ class Method:
         return clean_up(*args, rule=DEFAULT_RULE)[0]
 
 
+def jobs_of(options: argparse.Namespace, split: str, first: int) -> list[Job]:
+    """Anatomies of a split in an order drawn with the seed, each with a seed and, in turn, a tracer."""
+    anatomies = anatomy_split(sorted((data_folder(options.data) / "anatomy").glob("*.nii.gz")))[split]
+    order = np.random.default_rng(options.seed).permutation(len(anatomies))[: options.scans]
+    start = first + 1000 * options.seed
+    return [(anatomies[i], start + n, TRACERS[n % 2], options) for n, i in enumerate(order)]
+
+
 def simulated_case(anatomy: Path, seed: int, tracer: str) -> ProtocolCase:
     """A scan as the network is trained on, with the challenge's clicks."""
     scan = simulated_scan(anatomy, seed, (tracer,), empty_share=0.1)
@@ -68,7 +78,7 @@ def simulated_case(anatomy: Path, seed: int, tracer: str) -> ProtocolCase:
     return ProtocolCase(name, patient_of(anatomy), pet, ct, truth, clicks)
 
 
-def one_case(job: tuple[Path, int, str, argparse.Namespace]) -> dict[str, list[Step]]:
+def one_case(job: Job) -> dict[str, list[Step]]:
     """Every variant on one scan."""
     anatomy, seed, tracer, options = job
     torch.set_num_threads(max(1, options.threads))
@@ -113,13 +123,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of each worker")
     parser.add_argument("-o", "--output", type=Path, help="folder for a report of each variant")
     options = parser.parse_args()
-    split = anatomy_split(sorted((data_folder(options.data) / "anatomy").glob("*.nii.gz")))[options.split]
-    order = np.random.default_rng(options.seed).permutation(len(split))[: options.scans]
-    tracers = ("FDG", "PSMA")
-    jobs = [
-        (split[index], 70_000 + 1000 * options.seed + n, tracers[n % 2], options)
-        for n, index in enumerate(order)
-    ]
+    jobs = jobs_of(options, options.split, 70_000)
     found: dict[str, list[Step]] = {}
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for by_way in pool.map(one_case, jobs):
@@ -129,7 +133,7 @@ def main() -> None:
     print(f"| {len(jobs)} simulated scans | " + " | ".join(heads) + " |\n" + "|---" * (len(heads) + 1) + "|")
     for name, rows in found.items():
         print(row(name, rows))
-        for tracer in tracers:
+        for tracer in TRACERS:
             print(row(f"{name}, {tracer}", [r for r in rows if r.case.endswith(tracer)]))
         if options.output:
             about = {"variant": name, "scans": len(jobs), "split": options.split, "seed": options.seed}

@@ -18,18 +18,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from anypet.evaluation.cases import data_folder
 from anypet.lesions.clean_up import DEFAULT_RULE, clean_up
 from anypet.lesions.pipeline import find_lesions, load_nets
 from anypet.models.weights import copy_with_metadata
-from anypet.simulate import anatomy_split
-from lesion_protocol import simulated_case
+from lesion_protocol import Job, jobs_of, simulated_case
 
 LEVELS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 CLICKS = (0, 10)
 
 
-def one_scan(job: tuple[Path, int, str, argparse.Namespace]) -> tuple[str, np.ndarray, np.ndarray]:
+def one_scan(job: Job) -> tuple[str, np.ndarray, np.ndarray]:
     """Name, Dice (clicks, levels) and millilitres found (clicks, levels)."""
     anatomy, seed, tracer, options = job
     torch.set_num_threads(options.threads)
@@ -64,12 +62,7 @@ def main() -> None:
         "-o", "--output", type=Path, help="weights to write, the first ones with the threshold"
     )
     options = parser.parse_args()
-    split = anatomy_split(sorted((data_folder(options.data) / "anatomy").glob("*.nii.gz")))["validation"]
-    order = np.random.default_rng(options.seed).permutation(len(split))[: options.scans]
-    jobs = [
-        (split[index], 80_000 + 1000 * options.seed + n, ("FDG", "PSMA")[n % 2], options)
-        for n, index in enumerate(order)
-    ]
+    jobs = jobs_of(options, "validation", 80_000)
     rows = []
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for name, dice, found_ml in pool.map(one_scan, jobs):

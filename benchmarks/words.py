@@ -15,14 +15,13 @@ import numpy as np
 import torch
 
 from anypet.errors import PromptError
-from anypet.evaluation.cases import data_folder
 from anypet.evaluation.statistics import bootstrap
 from anypet.lesions.pipeline import load_nets
 from anypet.session import Session
-from anypet.simulate import anatomy_split
 from anypet.simulate.anatomy import patient_of
 from anypet.training.lesions.scans import simulated_scan
 from anypet.volume import Volume
+from lesion_protocol import Job, jobs_of
 
 LEAST_ML = 5.0  # of an organ cut by the border of the field of view no more may be left
 
@@ -31,7 +30,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2.0 * float((a & b).sum()) / float(a.sum() + b.sum())
 
 
-def one_scan(job: tuple[Path, int, str, argparse.Namespace]) -> list[tuple[str, str, float, float]]:
+def one_scan(job: Job) -> list[tuple[str, str, float, float]]:
     """(patient, organ, DSC of the organ head, DSC of the answer) of every organ in a scan."""
     anatomy, seed, tracer, options = job
     torch.set_num_threads(max(1, options.threads))
@@ -66,12 +65,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1, help="of each worker")
     options = parser.parse_args()
-    split = anatomy_split(sorted((data_folder(options.data) / "anatomy").glob("*.nii.gz")))[options.split]
-    order = np.random.default_rng(options.seed).permutation(len(split))[: options.scans]
-    jobs = [
-        (split[index], 80_000 + 1000 * options.seed + n, ("FDG", "PSMA")[n % 2], options)
-        for n, index in enumerate(order)
-    ]
+    jobs = jobs_of(options, options.split, 80_000)
     rows = []
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for found in pool.map(one_scan, jobs):

@@ -7,6 +7,7 @@ once a worker, `compute` one scan at a time, `read` and `write` beside it in oth
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
@@ -64,14 +65,15 @@ class Task(Protocol):
         """Files into a folder that is there and empty."""
 
 
-class _ScanTask:
+class _ScanTask(ABC):
     """What all tasks have in common."""
 
     kind = ""
 
     @property
+    @abstractmethod
     def model(self) -> str:
-        raise NotImplementedError
+        """The networks' name."""
 
     def settings(self) -> dict[str, Any]:
         return {"task": self.kind, "model": self.model, **asdict(self)}  # type: ignore[call-overload]
