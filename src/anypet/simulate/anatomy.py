@@ -44,6 +44,7 @@ class Anatomy:
         name: study name.
         tracer: "FDG", "PSMA" or None where nothing is known.
         lesion_sites: (N, 3) RAS millimetres where real lesions were seen.
+        hot_sites: (M, 3) RAS millimetres of strong physiological uptake in the same scan.
     """
 
     labels: npt.NDArray[np.uint8]
@@ -52,6 +53,7 @@ class Anatomy:
     name: str = "anatomy"
     tracer: str | None = None
     lesion_sites: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
+    hot_sites: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 3)))
 
     @property
     def affine(self) -> npt.NDArray[np.float64]:
@@ -90,10 +92,13 @@ def load_anatomy(path: str | Path) -> Anatomy:
         known = ", ".join(f"{value} {organ}" for value, organ in ORGANS.items())
         raise ReadError(f"{path}: unknown labels {odd[:5].tolist()}; an anatomy holds 0 and {known}")
     name = path.name.removesuffix(".gz").removesuffix(".nii")
-    sites = np.array(_clicks(path.parent).get(name, {}).get("tumor", []), dtype=float).reshape(-1, 3)
+    clicks = _clicks(path.parent).get(name, {})
+    sites, hot = (
+        np.array(clicks.get(kind, []), dtype=float).reshape(-1, 3) for kind in ("tumor", "background")
+    )
     tracer = {"fdg": "FDG", "psma": "PSMA"}.get(name.split("_")[0])
     origin = tuple(float(v) for v in image.affine[:3, 3])
-    return Anatomy(labels.astype(np.uint8), float(spacing[0]), origin, name, tracer, sites)  # type: ignore[arg-type]
+    return Anatomy(labels.astype(np.uint8), float(spacing[0]), origin, name, tracer, sites, hot)  # type: ignore[arg-type]
 
 
 def patient_of(path: Path) -> str:

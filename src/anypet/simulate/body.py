@@ -47,7 +47,7 @@ class Body:
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """Where things are: extents of the organs in mm from the grid's corner, with defaults."""
 
     axes: tuple[Array, Array, Array]
@@ -70,7 +70,8 @@ def _extent(labels: Array, values: list[int], axes: tuple[Array, ...], least: in
     return np.array(low_high, dtype=float).T
 
 
-def _frame(labels: Array, axes: tuple[Array, Array, Array]) -> _Frame:
+def landmarks(labels: Array, axes: tuple[Array, Array, Array]) -> Frame:
+    """Where things are in a map of organs whose voxels lie at `axes` (mm); defaults for what is missing."""
     lungs = _extent(labels, [organs.LUNGS], axes)
     if lungs is None:
         any_organ = _extent(labels, list(organs.ORGANS), axes, least=1)
@@ -87,7 +88,7 @@ def _frame(labels: Array, axes: tuple[Array, Array, Array]) -> _Frame:
         else np.array([middle, lungs.mean(0)[1] + 5, lungs[0, 2] - 320])
     )
     brain = _extent(labels, [organs.BRAIN], axes)
-    return _Frame(axes, lungs, abdomen, centre, brain, float(middle))
+    return Frame(axes, lungs, abdomen, centre, brain, float(middle))
 
 
 def _profile(z: Array, stations: Sequence[tuple[float, ...]]) -> Array:
@@ -137,7 +138,7 @@ def _capsule(grid: list[Array], a: Array, b: Array, radius_a: float, radius_b: f
     return mask
 
 
-def _trunk(frame: _Frame, grid: list[Array], rng: np.random.Generator) -> Array:
+def _trunk(frame: Frame, grid: list[Array], rng: np.random.Generator) -> Array:
     """Torso, neck and head: a superellipse in each slice."""
     z = frame.axes[2]
     lo, hi = frame.lungs
@@ -181,7 +182,7 @@ def _trunk(frame: _Frame, grid: list[Array], rng: np.random.Generator) -> Array:
 
 
 def _limbs(
-    frame: _Frame, grid: list[Array], rng: np.random.Generator
+    frame: Frame, grid: list[Array], rng: np.random.Generator
 ) -> tuple[Array, list[tuple[Array, Array]]]:
     """Legs and arms (raised or beside the body) -> (mask, the bones' ends)."""
     lo, hi = frame.lungs
@@ -212,7 +213,7 @@ def _limbs(
     return mask, bones
 
 
-def _spine_path(frame: _Frame) -> list[tuple[float, float, float]]:
+def _spine_path(frame: Frame) -> list[tuple[float, float, float]]:
     lo, hi = frame.lungs
     x, b = frame.spine_x, frame.bladder
     return [
@@ -227,7 +228,7 @@ def _spine_path(frame: _Frame) -> list[tuple[float, float, float]]:
 
 
 def _bones(
-    tissue: Array, frame: _Frame, grid: list[Array], limbs: list[tuple[Array, Array]], lung_mm: Array
+    tissue: Array, frame: Frame, grid: list[Array], limbs: list[tuple[Array, Array]], lung_mm: Array
 ) -> Array:
     """Skeleton as a mask: spine, ribs, pelvis, skull, long bones."""
     z = frame.axes[2]
@@ -263,7 +264,7 @@ def _bones(
     return np.asarray(bone)
 
 
-def _vessels(frame: _Frame, grid: list[Array], rng: np.random.Generator) -> Array:
+def _vessels(frame: Frame, grid: list[Array], rng: np.random.Generator) -> Array:
     """Descending aorta and arch, vena cava, iliac and femoral vessels, carotids."""
     z, (lo, hi), b, x = frame.axes[2], frame.lungs, frame.bladder, frame.spine_x
     split = frame.abdomen[0, 2] - 20
@@ -288,7 +289,7 @@ def _vessels(frame: _Frame, grid: list[Array], rng: np.random.Generator) -> Arra
 
 
 def _gut_and_ureters(
-    tissue: Array, frame: _Frame, grid: list[Array], free: Array, rng: np.random.Generator
+    tissue: Array, frame: Frame, grid: list[Array], free: Array, rng: np.random.Generator
 ) -> None:
     """Paints bowel loops (level sets of a random field) and ureters into `tissue`."""
     z = frame.axes[2]
@@ -310,7 +311,7 @@ def make_body(anatomy: Anatomy, seed: int) -> Body:
     rng = np.random.default_rng(seed)
     labels, s = anatomy.labels, anatomy.spacing
     axes = tuple(np.arange(n, dtype=np.float32) * np.float32(s) for n in labels.shape)
-    frame = _frame(labels, axes)  # type: ignore[arg-type]
+    frame = landmarks(labels, axes)  # type: ignore[arg-type]
     grid = [axes[0][:, None, None], axes[1][None, :, None], axes[2][None, None, :]]
     is_organ = labels > 0
     lung_mm = edt.edt(np.ascontiguousarray(labels != organs.LUNGS), anisotropy=(s, s, s))

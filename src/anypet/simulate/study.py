@@ -13,6 +13,7 @@ from anypet.simulate.anatomy import KIDNEYS, LUNGS, ORGANS, SALIVARY, Anatomy, l
 from anypet.simulate.body import Body, make_body
 from anypet.simulate.lesions import Lesion, draw_lesions
 from anypet.simulate.noise import chance, gaussian_blur, generator, smooth_noise, uniform
+from anypet.simulate.physiology import add_physiology
 from anypet.simulate.scanner import Scanner, acquire, draw_scanner, regrid
 from anypet.simulate.tracer import TRACERS, activity, tissue_hu
 from anypet.volume import Volume
@@ -48,15 +49,15 @@ class Study:
     scanner: Scanner
 
 
-def organ_masks(body: Body, least_ml: float = 5.0) -> dict[str, Mask]:
+def organ_masks(tissue: npt.NDArray[np.uint8], spacing: float, least_ml: float = 5.0) -> dict[str, Mask]:
     """Masks of the organs larger than `least_ml`; kidneys, lungs and salivary glands by side."""
-    least = least_ml * 1000 / body.spacing**3
+    least = least_ml * 1000 / spacing**3
     masks: dict[str, Mask] = {}
-    lungs = np.argwhere(body.tissue == LUNGS)
-    middle = lungs[:, 0].mean() if len(lungs) else body.tissue.shape[0] / 2
-    right = np.arange(body.tissue.shape[0])[:, None, None] > middle
+    lungs = np.argwhere(tissue == LUNGS)
+    middle = lungs[:, 0].mean() if len(lungs) else tissue.shape[0] / 2
+    right = np.arange(tissue.shape[0])[:, None, None] > middle
     for label, name in ORGANS.items():
-        mask = body.tissue == label
+        mask = tissue == label
         if label in PAIRED:
             masks[f"left {SINGULAR[label]}"] = mask & ~right
             masks[f"right {SINGULAR[label]}"] = mask & right
@@ -72,6 +73,7 @@ def simulate(
     device: str | torch.device = "cpu",
     scanner_grid: bool = False,
     most_lesions: int = 12,
+    physiology: bool = False,
 ) -> Study:
     """Simulates a PET/CT study.
 
@@ -82,6 +84,7 @@ def simulate(
         device: where the image is computed.
         scanner_grid: sample the PET on the scanner's own anisotropic grid, not the anatomy's.
         most_lesions: upper bound on the number of lesions; 0 for none.
+        physiology: whether small sites without a label show uptake too, see `anypet.simulate.physiology`.
 
     Raises:
         AnyPETError: unknown tracer.
@@ -93,6 +96,8 @@ def simulate(
     if tracer is None:
         tracer = "random" if chance(gen, 0.25) else (anatomy.tracer or "FDG")
     clean = activity(body, tracer, gen)
+    if physiology:
+        clean = add_physiology(clean, body, anatomy, tracer, gen)
     lesions = draw_lesions(body, anatomy, clean, gen, most_lesions)
     for lesion in lesions:
         part = clean[lesion.box]
@@ -108,7 +113,7 @@ def simulate(
     return Study(
         pet=pet,
         ct=Volume(_ct(body, gen).cpu().numpy(), body.affine, "HU"),
-        organs=organ_masks(body),
+        organs=organ_masks(body.tissue, body.spacing),
         lesions=masks,
         soft_lesions=lesions,
         truth_affine=body.affine,

@@ -75,6 +75,8 @@ class LesionSettings(ScanSettings):
     """One training run of the two-headed lesion network.
 
     Args:
+        tracers: of the simulated scans, drawn alike often; "random" is a made-up one, which the network is
+            never told, so that it does not stand on what two tracers show.
         preset: sizes, one of `anypet.lesions.config.CONFIGS`.
         patch: voxels along a side of what is cut from a scan; 0 takes the preset's.
         lesion_share: share of the patches cut around a lesion.
@@ -89,11 +91,13 @@ class LesionSettings(ScanSettings):
         sigma_mm: of the Gaussians of tumour and of background clicks, or the range of the distances.
         organ_weight: of the organ head's loss beside the lesion head's.
         misalign_share: share of the patches whose CT is turned and shifted against the PET.
+        end_share: share of the patches in which the field of view ends.
         real_share: share of the patches that come from one's own cases, where a list of them is given.
     """
 
     family: Literal["lesions"] = "lesions"
     name: str = "lesions"
+    tracers: tuple[Literal["FDG", "PSMA", "random"], ...] = ("FDG", "FDG", "PSMA", "PSMA", "random")
     preset: Literal["compact", "large"] = "compact"
     patch: int = pydantic.Field(0, ge=0)
     lesion_share: float = pydantic.Field(0.5, ge=0, le=1)
@@ -106,6 +110,7 @@ class LesionSettings(ScanSettings):
     sigma_mm: tuple[float, float] = (8.0, 12.0)
     organ_weight: float = pydantic.Field(1.0, ge=0)
     misalign_share: float = pydantic.Field(0.2, ge=0, le=1)
+    end_share: float = pydantic.Field(0.12, ge=0, le=1)
     real_share: float = pydantic.Field(1.0, ge=0, le=1)
 
     @property

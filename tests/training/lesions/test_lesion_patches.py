@@ -8,10 +8,10 @@ from lesion_toys import LEFT, RIGHT, toy_scan
 from anypet.errors import AnyPETError
 from anypet.lesions.click_maps import distance_map, gaussian_map
 from anypet.training.config import load_any
-from anypet.training.lesions.patches import LesionPatches, _clicks, _cut, _misaligned, click_map
+from anypet.training.lesions.patches import LesionPatches, _clicks, _cut, _ended, _misaligned, click_map
 from anypet.training.lesions.scans import UNKNOWN
 
-STILL = {"misalign_share": 0.0, "ct_share": 1.0, "tracer_share": 1.0}
+STILL = {"misalign_share": 0.0, "ct_share": 1.0, "tracer_share": 1.0, "end_share": 0.0}
 
 
 def settings(**changes):
@@ -136,6 +136,40 @@ def test_beyond_the_scan_there_is_air_and_nothing_is_known():
     assert (raw.ct[:4] == -1000).all()
     assert (raw.organs[:, :, 8:] == UNKNOWN).all()
     assert not raw.lesions[:, :, 8:].any()
+
+
+def test_the_field_of_view_can_end_in_a_patch():
+    """Beyond its end nothing is seen, known or clicked; before it the truth is as it was."""
+    ends = set()
+    for n in range(20):
+        raw = _cut(toy_scan(), np.array([10, 10, 16]), 16)
+        cut = _ended(raw, np.random.default_rng(n))
+        unseen = (cut.pet == 0).all((0, 1))
+        top = bool(unseen[-1])
+        ends.add(top if unseen.any() else None)
+        seen = int((~unseen).sum())
+        rows = slice(0, seen) if top else slice(16 - seen, 16)
+        assert seen >= 3
+        assert np.array_equal(cut.lesions[..., rows], raw.lesions[..., rows])
+        assert np.array_equal(cut.organs[..., rows], raw.organs[..., rows])
+        assert (cut.organs[..., unseen] == UNKNOWN).all()
+        assert not cut.lesions[..., unseen].any()
+        assert raw.ct is not None
+        assert cut.ct is not None
+        assert (cut.ct[..., unseen] == -1000).all()
+    assert {True, False} <= ends
+
+
+def test_noise_stands_out_at_the_end_of_the_field_of_view():
+    raw = replace(_cut(toy_scan(lesions=False), np.array([10, 10, 12]), 16), pet=np.ones((16, 16, 16)))
+    deep, last = [], []
+    for n in range(40):
+        pet = _ended(raw, np.random.default_rng(n)).pet
+        slices = [pet[..., k].std() for k in range(16) if pet[..., k].any()]
+        deviations = slices if pet[..., 15].any() else slices[::-1]
+        last.append(deviations[0])
+        deep.append(deviations[-1])
+    assert np.mean(last) > 2 * np.mean(deep)
 
 
 def test_without_scans_there_is_nothing_to_train_on():

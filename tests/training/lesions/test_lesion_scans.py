@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,10 +7,13 @@ from lesion_toys import ball, toy_scan
 
 from anypet.errors import AnyPETError
 from anypet.lesions.config import ORGANS
+from anypet.simulate import analytic_anatomy, simulate
+from anypet.simulate.anatomy import SALIVARY
 from anypet.training.lesions import scans
 from anypet.training.lesions.scans import (
     build_scans,
     hot_spots,
+    organ_labels,
     read_scan,
     scans_in,
     simulated_scan,
@@ -49,6 +53,22 @@ def test_a_simulated_scan_has_what_it_says(anatomies):
         assert lesions[tuple(spot)] == 0
     empty = simulated_scan(anatomies[0], 3, ("FDG",), 0.999999)
     assert not np.asarray(empty.lesions).any()
+
+
+def test_small_organs_are_labelled_too():
+    """A gland of a millilitre is no target to evaluate on, but to call it background would teach a fault."""
+    study = simulate(analytic_anatomy(1), 1, "FDG", most_lesions=0)
+    study.tissue[study.tissue == SALIVARY] = 0
+    study.tissue[100:102, 50:53, 200:203] = SALIVARY
+    labels = organ_labels(replace(study, organs={}))
+    values = np.unique(labels[study.tissue == SALIVARY])
+    assert [ORGANS[v - 1] for v in values] == ["right salivary gland"]
+    assert set(ORGANS) - {ORGANS[v - 1] for v in np.unique(labels) if v} == {"left salivary gland"}
+
+
+@pytest.mark.data
+def test_a_made_up_tracer_has_no_name(anatomies):
+    assert simulated_scan(anatomies[0], 3, ("random",), 0.0).tracer == ""
 
 
 def test_a_scan_comes_back_as_it_was(tmp_path):

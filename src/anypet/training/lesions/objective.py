@@ -13,21 +13,28 @@ from anypet.training.lesions.scans import UNKNOWN
 from anypet.training.objective import Scores
 
 
-def ce_dice(logits: Tensor, target: Tensor) -> Tensor:
+def ce_dice(logits: Tensor, target: Tensor, balanced: bool = False) -> Tensor:
     """Cross entropy plus soft Dice, nnU-Net's loss.
 
     Args:
         logits: (B, K, d, h, w).
         target: int64 (B, d, h, w), below K, or `UNKNOWN`, which counts for nothing.
+        balanced: whether a class counts in the cross entropy as the square root of its voxels, not as all of
+            them. Else one of a few hundred voxels among 500,000 is never predicted: its share of the cross
+            entropy is nothing, and the gradient of Dice vanishes with its probability.
 
     Returns:
         Mean cross entropy over known voxels, plus 1 less the Dice of each class but the background, over the
         batch as one image; classes that are neither there nor predicted to be, by half a voxel, count 0.
     """
     known = target != UNKNOWN
-    entropy = F.cross_entropy(logits, target, ignore_index=UNKNOWN, reduction="sum") / known.sum().clamp_min(
-        1
-    )
+    weights = None
+    if balanced:
+        counts = torch.bincount(target[known], minlength=logits.shape[1]).to(logits.dtype)
+        weights = counts.clamp_min(1).rsqrt()
+    voxels = F.cross_entropy(logits, target, weights, ignore_index=UNKNOWN, reduction="none")
+    counted_as = known.to(logits.dtype) if weights is None else weights[torch.where(known, target, 0)] * known
+    entropy = voxels.sum() / counted_as.sum().clamp_min(1e-6)
     p = torch.softmax(logits, 1)[:, 1:] * known[:, None]
     truth = F.one_hot(torch.where(known, target, 0), logits.shape[1]).movedim(-1, 1)[:, 1:].to(p.dtype)
     axes = (0, 2, 3, 4)
@@ -42,11 +49,11 @@ def coarser(target: Tensor, size: tuple[int, ...]) -> Tensor:
     return F.interpolate(target[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
 
 
-def deep_loss(levels: list[Tensor], target: Tensor) -> Tensor:
+def deep_loss(levels: list[Tensor], target: Tensor, balanced: bool = False) -> Tensor:
     """`ce_dice` of logits at full, half, ... resolution, weighted 1, 1/2, 1/4, ... to a sum of 1."""
     weights = [0.5**n for n in range(len(levels))]
     losses = [
-        w * ce_dice(v.float(), target if n == 0 else coarser(target, tuple(v.shape[2:])))
+        w * ce_dice(v.float(), target if n == 0 else coarser(target, tuple(v.shape[2:])), balanced)
         for n, (w, v) in enumerate(zip(weights, levels, strict=True))
     ]
     return torch.stack(losses).sum() / sum(weights)
@@ -84,7 +91,8 @@ class LesionObjective(nn.Module):
         loss = deep_loss(heads.lesion, lesion)
         parts = torch.zeros((), device=device)
         if self.organ_weight > 0:
-            parts = deep_loss(heads.organs, torch.stack([p.organs for p in patches]).long().to(device))
+            organs = torch.stack([p.organs for p in patches]).long().to(device)
+            parts = deep_loss(heads.organs, organs, balanced=True)
         found = [
             _dice(heads.lesion[0][n].detach().argmax(0) == 1, lesion[n] == 1) for n in range(len(patches))
         ]

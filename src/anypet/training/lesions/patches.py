@@ -87,6 +87,7 @@ class LesionPatches:
             raw = self._flipped(raw)
             spots = spots * [-1, 1, 1] + [side - 1, 0, 0]
         raw = _warped(raw, rng) if rng.random() < 0.2 else raw
+        raw = _ended(raw, rng) if rng.random() < self.settings.end_share else raw
         if raw.ct is not None and rng.random() < self.settings.misalign_share:
             raw = replace(raw, ct=_misaligned(raw.ct, rng))
         pet = _rescanned(raw.pet, rng)
@@ -197,6 +198,26 @@ def _warped(raw: _Raw, rng: np.random.Generator) -> _Raw:
     return _Raw(_sampled(raw.pet, grid, "bilinear", AIR_SUV), ct, organs, lesions)
 
 
+def _ended(raw: _Raw, rng: np.random.Generator) -> _Raw:
+    """The field of view ends within the patch, at its top or bottom, noisier towards its end.
+
+    A scanner sees little of its outermost slices, so that noise stands out there, in the air too. Organs cut
+    by the end keep their names.
+    """
+    side = raw.pet.shape[2]
+    seen = int(rng.integers(side // 5, side))  # slices that are left
+    at = np.arange(side) if rng.random() < 0.5 else np.arange(side)[::-1]
+    depth = seen - 1 - at  # slices to the end, negative beyond
+    inside = np.broadcast_to(depth >= 0, raw.pet.shape)
+    strength = rng.uniform(0, 0.5) * np.exp(-np.maximum(depth, 0) / rng.uniform(1, 4))
+    level = np.maximum(raw.pet, rng.uniform(0.02, 1.0))
+    noise = gaussian_filter(rng.standard_normal(raw.pet.shape, dtype=np.float32), 0.6) * 2.5
+    pet = np.where(inside, np.maximum(raw.pet + noise * strength * level, 0), AIR_SUV).astype(np.float32)
+    ct = None if raw.ct is None else np.where(inside, raw.ct, AIR_HU).astype(np.float32)
+    organs, lesions = np.where(inside, raw.organs, UNKNOWN), np.where(inside, raw.lesions, 0)
+    return _Raw(pet, ct, organs.astype(np.uint8), lesions.astype(np.uint8))
+
+
 def _misaligned(ct: Array, rng: np.random.Generator) -> Array:
     """The CT turned by up to 5 degrees and shifted by up to two voxels, as breathing and moving do."""
     matrix = Rotation.from_euler("xyz", rng.uniform(-5, 5, 3), degrees=True).as_matrix()
@@ -242,7 +263,7 @@ def _clicks(
     share = float(rng.integers(0, most + 1)) / max(1, most)
     in_patch = np.all((spots >= 0) & (spots < pet.shape), axis=1) if len(spots) else np.zeros(0, dtype=bool)
     near = [spot for spot in spots[in_patch] if rng.random() < share]
-    background = [s for s in near[:most] if raw.lesions[tuple(s)] == 0]
+    background = [s for s in near[:most] if raw.lesions[tuple(s)] == 0 and raw.pet[tuple(s)] > 0]
     if share and rng.random() < 0.3:
         bright = np.argwhere((pet > np.percentile(pet, 98)) & (raw.lesions == 0))
         if len(bright):

@@ -29,6 +29,7 @@ from anypet.errors import AnyPETError
 from anypet.lesions.config import ORGANS
 from anypet.models.compact.parts import PARTS
 from anypet.simulate import Study, load_anatomy, simulate
+from anypet.simulate.study import organ_masks
 from anypet.training import pool
 from anypet.training.packed import Packed, pack
 from anypet.visibility import shows
@@ -54,7 +55,7 @@ class LesionScan:
         organs: (I, J, K) uint8, 0 background, n + 1 the nth organ of `names`, or `UNKNOWN`.
         lesions: (I, J, K) uint8, 0 or the number of the lesion.
         affine: 4 x 4, voxel to RAS millimetres.
-        tracer: "FDG", "PSMA" or "".
+        tracer: "FDG", "PSMA", or "" for any other.
         hot: (m, 3) voxels at the hearts of hot regions that are no lesion.
         names: of the organs.
     """
@@ -97,8 +98,9 @@ def hot_spots(pet: Array, lesions: Array, most: int = 30) -> npt.NDArray[np.int6
 
 
 def organ_labels(study: Study) -> Array:
-    """The organs of a simulated study as values of `LesionScan.organs`."""
-    parts = pool.part_map(study.tissue, study.organs)
+    """The organs of a simulated study as values of `LesionScan.organs`, the smallest ones too."""
+    masks = organ_masks(study.tissue, float(study.truth_affine[0, 0]), least_ml=0.0)
+    parts = pool.part_map(study.tissue, masks)
     table = np.zeros(256, dtype=np.uint8)
     for value, name in enumerate(PARTS):
         name = _ONE.get(name, name)
@@ -115,7 +117,7 @@ def simulated_scan(anatomy: Path, seed: int, tracers: Sequence[str], empty_share
     source = load_anatomy(anatomy)
     tracer = str(rng.choice(list(tracers)))  # whatever the patient was given: bodies must not tell it
     most = 0 if rng.random() < empty_share else int(rng.choice([3, 12, 12, 40]))
-    study = simulate(source, seed, tracer, scanner_grid=True, most_lesions=most)
+    study = simulate(source, seed, tracer, scanner_grid=True, most_lesions=most, physiology=True)
     i, j, k = study.tissue.shape
     shape = (i, j, k)
     centre = study.truth_affine[:3, :3] @ (np.array(shape) - 1) / 2 + study.truth_affine[:3, 3]
@@ -129,7 +131,8 @@ def simulated_scan(anatomy: Path, seed: int, tracers: Sequence[str], empty_share
     organs = organ_labels(study)
     organs[labels > 0] = 0
     ct = np.asarray(study.ct.array)
-    return LesionScan(pet, ct, organs, labels, study.truth_affine, tracer, hot_spots(pet, solid))
+    told = "" if tracer == "random" else tracer
+    return LesionScan(pet, ct, organs, labels, study.truth_affine, told, hot_spots(pet, solid))
 
 
 def write_scan(path: Path, scan: LesionScan, made: str = "") -> None:
