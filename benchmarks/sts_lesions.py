@@ -55,7 +55,8 @@ def one(name: str, pet: Volume, ct: Volume | None, truth: np.ndarray, options: a
         ml = pet.voxel_volume_ml
         volumes = f"{found.mask.sum() * ml:.0f} ({truth.sum() * ml:.0f})"
         false = f"{(sizes > 0).sum()}, {sizes.sum() * ml:.0f}"
-        cells = (name, tracer, said, f"{dice(found.mask, truth):.2f}", volumes, false, f"{found.seconds:.0f}")
+        both = f"{dice(found.mask & (parts == 0), truth):.2f}", f"{dice(found.mask, truth):.2f}"
+        cells = (name, tracer, said, *both, volumes, false, f"{found.seconds:.0f}")
         print(f"| {' | '.join(cells)} |", flush=True)
         if options.pictures:
             options.pictures.mkdir(parents=True, exist_ok=True)
@@ -83,8 +84,9 @@ def main() -> None:
     parser.add_argument("--mirror", type=int, default=0)
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each step")
     options = parser.parse_args()
-    print("| scan | tracer | clicks | Dice | found (outlined), mL | wrong: number, mL | seconds |")
-    print("|---|---|---|---|---|---|---|")
+    heads = "scan, tracer, clicks, Dice of what touches the tumour, of all that was found"
+    print(f"| {heads.replace(', ', ' | ')} | found (outlined), mL | wrong: number, mL | seconds |")
+    print("|---|---|---|---|---|---|---|---|")
     if options.wholebody:
         pet = anypet.read(options.wholebody / "PET")
         labels = read_labels(options.wholebody / "RTSTRUCT", pet)

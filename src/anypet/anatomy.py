@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from anypet.clicks import bounding_box
+from anypet.components import connected_components
 from anypet.devices import has_bfloat16
 from anypet.lesions.inputs import channels
 from anypet.objects import Group, Tile, Triple
@@ -47,26 +49,56 @@ class Anatomy:
     def look(self, mm: Triple, suv: float, cells: int) -> Group | None:
         """The organ at a point, as a window's logits, or None where there is none for certain.
 
+        An organ that runs out of the first tile is looked at once more, in a tile around its middle.
+
         Args:
             mm: RAS millimetres.
             suv: SUVbw there.
             cells: voxels along a side of the promptable model's windows, which the group's spacing is for.
         """
-        spacing = self.net.config.spacing[0]
+        window = self._window(mm)
+        organs, lesion = self._heads(window)
+        middle = slice(window.shape[0] // 2 - 1, window.shape[0] // 2 + 1)  # the point lies between these
+        here = organs[:, middle, middle, middle].exp().mean((1, 2, 3))
+        best = int(here.argmax())
+        diseased = float(lesion[middle, middle, middle].mean()) > 1 - SURE
+        if best not in self._classes or here[best] < SURE or diseased:
+            return None
+        inside, centre = organs[best], self._middle(organs[best], window)
+        if centre is not None:
+            window = self._window(centre)
+            inside = self._heads(window)[0][best]
+        outside = torch.log1p(-inside.exp().clamp(max=1 - 1e-6))
+        logits = (inside - outside).clamp(-12, 12).cpu().numpy().astype(np.float16)
+        spacing = window.spacing * window.shape[0] / cells
+        return Group(window.centre_mm, spacing, suv, mm, (Tile((0, 0, 0), logits),))
+
+    def _window(self, centre: Triple) -> Window:
         side = SIDE - SIDE % self.net.divisor
-        pet = cut(self.volume, Window(mm, spacing, (side, side, side)))[0, 0].numpy()
+        return Window(centre, self.net.config.spacing[0], (side, side, side))
+
+    def _heads(self, window: Window) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log probabilities of the organs, (K, d, h, w), and probability of lesion, (d, h, w)."""
+        pet = cut(self.volume, window)[0, 0].numpy()
         image = channels(pet, None, np.zeros_like(pet), "")[None]
         device = next(self.net.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device)):
             heads = self.net(image.to(device, memory_format=torch.channels_last_3d), organs=True)
         organs = torch.log_softmax(heads.organs[0][0].float(), 0)
-        middle = slice(side // 2 - 1, side // 2 + 1)  # the point lies between these voxels
-        here = organs[:, middle, middle, middle].exp().mean((1, 2, 3))
-        lesion = torch.softmax(heads.lesion[0][0].float(), 0)[1, middle, middle, middle].mean()
-        best = int(here.argmax())
-        if best not in self._classes or here[best] < SURE or lesion > 1 - SURE:
+        return organs, torch.softmax(heads.lesion[0][0].float(), 0)[1]
+
+    def _middle(self, inside: torch.Tensor, window: Window) -> Triple | None:
+        """Middle of the clicked organ's box where it reaches the window's border; None where it does not."""
+        parts = connected_components((inside > np.log(0.5)).cpu().numpy())
+        at = window.shape[0] // 2
+        own = parts == parts[at, at, at]
+        box = bounding_box(own)
+        if not parts[at, at, at] or box is None:
             return None
-        inside = organs[best]
-        outside = torch.log1p(-inside.exp().clamp(max=1 - 1e-6))
-        logits = (inside - outside).clamp(-12, 12).cpu().numpy().astype(np.float16)
-        return Group(mm, spacing * side / cells, suv, mm, (Tile((0, 0, 0), logits),))
+        ends = np.array([(s.start, s.stop - 1) for s in box])
+        if ends.min() > 0 and ends.max() < window.shape[0] - 1:
+            return None
+        reach = 0.35 * window.shape[0] * window.spacing  # so that the click stays inside
+        point = np.array(window.centre_mm)
+        r, a, s = np.clip(window.to_mm(ends.mean(1)), point - reach, point + reach).tolist()
+        return r, a, s

@@ -67,7 +67,7 @@ class ScanSettings(RunSettings):
 
     family: Literal["tracer", "lesions"] = "tracer"
     name: str = "tracer"
-    tracers: tuple[Literal["FDG", "PSMA"], ...] = ("FDG", "PSMA")
+    tracers: tuple[Literal["FDG", "PSMA", "random"], ...] = ("FDG", "PSMA")
     empty_share: float = pydantic.Field(0.2, ge=0, lt=1)
 
 

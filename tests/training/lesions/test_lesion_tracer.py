@@ -18,6 +18,13 @@ def test_pictures_are_of_one_size_and_of_both_tracers():
     assert max(float(p.image.max()) for p in drawn) < np.arcsinh(60)
 
 
+def test_scans_of_other_tracers_are_left_out():
+    other = toy_scan("")
+    other.pet[...] = 50.0
+    source = Projections([toy_scan("FDG"), toy_scan("PSMA"), other])
+    assert max(float(source(np.random.default_rng(n)).image.max()) for n in range(20)) < np.arcsinh(45)
+
+
 def test_one_tracer_alone_teaches_nothing():
     with pytest.raises(AnyPETError, match="FDG and of PSMA"):
         Projections([toy_scan("FDG")])

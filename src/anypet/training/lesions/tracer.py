@@ -28,7 +28,7 @@ class Projections:
     """Draws pictures from scans: another uptake, size, noise and side, and in half of them less of the body.
 
     Args:
-        scans: FDG and PSMA ones, drawn alike often.
+        scans: FDG and PSMA ones, drawn alike often; those of other tracers are left out.
 
     Raises:
         AnyPETError: one of the tracers is missing.
@@ -36,7 +36,7 @@ class Projections:
 
     def __init__(self, scans: list[LesionScan]) -> None:
         self.mips: dict[bool, list[tuple[npt.NDArray[np.float32], float]]] = {False: [], True: []}
-        for scan in scans:
+        for scan in (s for s in scans if s.tracer):
             spacing = float(np.linalg.norm(scan.affine[:3, 0]))
             self.mips[scan.tracer == "PSMA"].append((np.asarray(scan.pet, np.float32).max(1), spacing))
         if not all(self.mips.values()):
