@@ -62,6 +62,23 @@ def test_the_organ_under_a_click_is_seen_where_it_is():
     assert volume == pytest.approx(liver.sum() * 64, rel=0.1)
 
 
+@pytest.mark.parametrize(("voxel", "looks"), [((30, 32, 32), 1), ((30, 32, 22), 2)])
+def test_an_organ_that_runs_out_of_the_tile_is_looked_at_around_its_middle(monkeypatch, voxel, looks):
+    """A tile of 40 voxels holds the liver of 31 unless it was clicked near its lower end."""
+    monkeypatch.setattr("anypet.anatomy.SIDE", 40)
+    pet, net = scan(), OrganNet()
+    net.divisor = 8
+    group = Anatomy(pet, net).look(tuple(pet.to_mm(voxel).tolist()), 1.8, 40)
+    canvas = cv.blend(group, (40, 40, 40))
+    liver = (pet.array > 1) & (pet.array < 2.5)
+    inside = np.round(canvas.window.to_index(pet.to_mm(np.argwhere(liver)))).astype(int)
+    seen = ((inside >= 0) & (inside < 40)).all(1)
+    assert seen.mean() > 0.99
+    assert (canvas.logits[tuple(inside[seen].T)] > 0).mean() > 0.9
+    assert len(net.seen) == looks
+    assert canvas.window.to_index(group.anchor_mm) == pytest.approx(canvas.window.to_index(pet.to_mm(voxel)))
+
+
 @pytest.mark.parametrize("voxel", [(26, 32, 34), (5, 5, 5)])
 def test_lesions_and_what_is_no_organ_are_left_alone(voxel):
     pet = scan()
