@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anypet.baselines import jobs as jobs_module
 from anypet.baselines import run as run_module
 from anypet.baselines.base import Automatic
 from anypet.baselines.cases import kept, pictured
+from anypet.baselines.jobs import Job, Outcome, read_mask
+from anypet.baselines.names import canonical, is_tumour
 from anypet.baselines.page import write_benchmark
-from anypet.baselines.run import Job, Outcome, read_mask, run_jobs, touched
-from anypet.baselines.tables import canonical, is_tumour, lines_of, paired, paper_tables
+from anypet.baselines.run import run_jobs, touched
+from anypet.baselines.tables import lines_of, paired, paper_tables
 from anypet.evaluation.cases import Case
 from anypet.evaluation.protocol import Row, Settings, chosen_targets
 from anypet.volume import Volume
@@ -96,11 +99,13 @@ def test_automatic_systems_pick_the_lesion_and_failures_are_told(
     class Fake:
         kind = "automatic"
         options: dict[str, str] = {}  # noqa: RUF012
+        image = "PET"
 
         def load(self, weights: object, device: str) -> list[Automatic]:
             return [Automatic("net", segment)]
 
     monkeypatch.setattr(run_module, "baseline", lambda name: Fake())
+    monkeypatch.setattr(jobs_module, "baseline", lambda name: Fake())
     (outcome,) = run_jobs(jobs(tmp_path, "fake"), apart=False)
     assert outcome.failures == {"p1": "RuntimeError: too hot"}
     lesion = next(row for row in outcome.rows if row.target == "lesion 1")

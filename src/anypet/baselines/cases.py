@@ -56,6 +56,9 @@ def _key(case: Case) -> str:
         from anypet.training.pool import fingerprint
 
         source = (source, fingerprint())
+    if case.ct is not None:  # a list that has got a column `ct` since is read anew
+        files = [v for v in getattr(case.ct, "args", ()) if isinstance(v, Path)]
+        source = (source, "ct", *((file, file.stat().st_mtime_ns) for file in files))
     digest = hashlib.sha256(repr((case.group, case.name, source)).encode()).hexdigest()[:12]
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', case.name)[:60]}-{digest}"
 

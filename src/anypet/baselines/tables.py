@@ -24,37 +24,13 @@ from typing import Any
 import numpy as np
 
 from anypet.baselines.base import Kind
-from anypet.baselines.run import Outcome
+from anypet.baselines.jobs import Outcome
+from anypet.baselines.names import canonical, is_tumour
 from anypet.evaluation.protocol import Row, Settings, number_of_clicks
 from anypet.evaluation.statistics import Interval, patient_means, summarise
 
 LEVEL = 0.85
 VISIBLE = ("liver", "left kidney", "right kidney", "heart", "spleen")
-_LESION_WORDS = (
-    "lesion",
-    "tumour",
-    "tumor",
-    "gtv",
-    "metasta",
-    "cancer",
-    "carcinoma",
-    "lymphoma",
-    "sarcoma",
-    "label",
-)
-
-
-def canonical(kind: str) -> str:
-    """A target's name in one spelling: "Kidney-L", "kidney_left" and "left kidney" are the same."""
-    words = kind.lower().replace("_", " ").replace("-", " ").split()
-    words = [{"l": "left", "r": "right"}.get(word, word) for word in words]
-    sides = [word for word in words if word in ("left", "right")]
-    return " ".join([*sides, *(word for word in words if word not in sides)])
-
-
-def is_tumour(kind: str) -> bool:
-    """Whether a target is a tumour, not an organ, by its name."""
-    return any(word in kind.lower() for word in _LESION_WORDS)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from anypet.cli.evaluate import _click_counts, chosen_cases
 from anypet.errors import AnyPETError
 
 if TYPE_CHECKING:
-    from anypet.baselines.run import Outcome
+    from anypet.baselines.jobs import Outcome
     from anypet.evaluation.cases import Case
 
 
@@ -58,9 +58,10 @@ def benchmark(
 ) -> None:
     """Runs AnyPET, classical methods and published systems on the same cases, and writes the tables."""
     from anypet.baselines.cases import kept, pictured
+    from anypet.baselines.jobs import Job
     from anypet.baselines.page import write_benchmark
     from anypet.baselines.registry import BASELINES
-    from anypet.baselines.run import Job, run_jobs
+    from anypet.baselines.run import run_jobs
     from anypet.evaluation.protocol import Settings, chosen_targets
 
     console = Console()
