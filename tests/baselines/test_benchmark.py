@@ -16,7 +16,7 @@ from anypet.baselines.jobs import Job, Outcome, read_mask
 from anypet.baselines.names import canonical, is_tumour
 from anypet.baselines.page import write_benchmark
 from anypet.baselines.run import run_jobs, touched
-from anypet.baselines.tables import lines_of, paired, paper_tables
+from anypet.baselines.tables import Missing, lines_of, paired, paper_tables
 from anypet.evaluation.cases import Case
 from anypet.evaluation.protocol import Row, Settings, chosen_targets
 from anypet.volume import Volume
@@ -163,6 +163,26 @@ def test_lines_by_hand() -> None:
     one = paper_tables(list(lines.values()), [], [])[0]
     assert one.header == ["system", "prompt", "liver", "mean"]
     assert one.rows[1][-1] == "0.800"
+
+
+def test_table_6_sets_the_ct_beside_the_pet_on_the_organs_that_both_have() -> None:
+    mine = [row("AnyPET", p, 0.9, c, kind=k) for p in "ab" for c in (1, 3) for k in ("liver", "heart")]
+    other = [row("T (CT)", p, 0.7, 0, kind="liver") for p in "ab"]
+    outcomes = [Outcome("default", "own", mine), Outcome("totalsegmentator", "automatic", other)]
+    lines = lines_of(outcomes, SETTINGS, "AnyPET")
+    missing = [Missing("sam-med3d-turbo-ct", "no weights"), Missing("sat", "only listed")]
+    six = paper_tables(lines, missing, [])[3]
+    assert six.header == ["system", "image", "prompt", "mean DSC of 1 organs"]
+    assert six.rows == [
+        ["AnyPET", "PET", "1 point", "0.900"],
+        ["AnyPET", "PET", "3 points", "0.900"],
+        ["T (CT)", "CT", "auto", "0.700"],
+        ["sam-med3d-turbo-ct", "CT", "not run", "–"],
+    ]
+    bare = next(
+        t for t in paper_tables(lines_of(outcomes[:1], SETTINGS, "AnyPET"), missing, []) if t.number == "6"
+    )
+    assert "sam-med3d-turbo-ct: no weights" in bare.note
 
 
 def test_the_paired_test_is_wilcoxons() -> None:

@@ -39,7 +39,10 @@ def load_segany(weights: Path | None, device: str, model: str, title: str, ct: b
     from anypet.models.registry import load_model
 
     system = model_system(title, load_model(model, weights=weights, device=device))
-    return [replace(system, make=partial(_begin_on_ct, make=system.make)) if ct else system]
+    if ct:
+        assert system.make is not None  # of a model
+        system = replace(system, make=partial(_begin_on_ct, make=system.make))
+    return [system]
 
 
 def _begin_on_ct(ct: Volume, make: Callable[[Volume], Interactive]) -> Interactive:

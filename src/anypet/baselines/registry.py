@@ -83,17 +83,17 @@ _BASELINES = (
             "sam_med3d_turbo.pth of blueyo0/SAM-Med3D on the Hugging Face Hub" + needs,
             "own:load_segany",
             sha256="899a46d04d3b70f723282ceb489149373558bf0aaba389a346f5ab57da5cdd3c",
-            options={"model": "sam-med3d-turbo", "title": title, "ct": image == "CT"},
-            image=image,
+            options={"model": "sam-med3d-turbo", "title": title, "ct": ct},
+            image="CT" if ct else "PET",
         )
-        for name, summary, title, needs, image in (
-            ("sam-med3d-turbo", "fine-tuned on 44 data sets", "SAM-Med3D-turbo", "", "PET"),
+        for name, summary, title, needs, ct in (
+            ("sam-med3d-turbo", "fine-tuned on 44 data sets", "SAM-Med3D-turbo", "", False),
             (
                 "sam-med3d-turbo-ct",
                 "turbo, on the CT laid on the PET's grid (the paper's Table 6)",
                 "SAM-Med3D-turbo (CT)",
                 "; the cases need a CT",
-                "CT",
+                True,
             ),
         )
     ),
@@ -132,19 +132,35 @@ _BASELINES = (
         for name, summary, extra in (
             ("segresnet", "SegResNet (Myronenko 2018, arXiv:1810.11654), MONAI's", ()),
             ("swinunetr", "Swin UNETR (Hatamizadeh et al. 2022, arXiv:2201.01266), MONAI's", ("einops",)),
-            ("stunet", "STU-Net small (Huang et al. 2023, arXiv:2304.06716), trained from the start", ()),
         )
     ),
-    Baseline(
-        "nnunet",
-        "automatic",
-        "nnU-Net (Isensee et al. 2021), its own plans, trainer and predictor",
-        "Apache-2.0 (code); the weights are yours",
-        "export cases with `anypet autopet export-nnunet`, train with nnU-Net's own commands "
-        "(docs/nnunet.md), and give the folder with plans.json; one trained on the PET alone",
-        "nnunet:load_nnunet",
-        ("nnunetv2",),
-        "pip install 'anypet[nnunet]'",
+    *(
+        Baseline(
+            name,
+            "automatic",
+            summary,
+            "Apache-2.0 (code); the weights are yours",
+            f"train it with `anypet train-baseline {name} -o RUN` and give RUN/weights; {other}",
+            "nnunet:load_nnunet",
+            ("nnunetv2",),
+            "pip install 'anypet[nnunet]'",
+            options={"title": title},
+        )
+        for name, title, summary, other in (
+            (
+                "nnunet",
+                "nnU-Net",
+                "nnU-Net (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z): its own plans, trainer and "
+                "predictor",
+                "or any folder that nnU-Net trained on the PET alone",
+            ),
+            (
+                "stunet",
+                "STU-Net",
+                "STU-Net small (Huang et al. 2023, arXiv:2304.06716) in nnU-Net's trainer, from the start",
+                "its released weights are for CT",
+            ),
+        )
     ),
     Baseline(
         "totalsegmentator",

@@ -72,7 +72,7 @@ def import_transformers() -> Any:
         for check in vars(import_utils).values():
             if hasattr(check, "cache_clear"):
                 check.cache_clear()
-        assert transformers.SamModel  # loaded when first named
+        assert transformers.SamModel is not None  # loaded when first named
     return transformers
 
 

@@ -26,6 +26,7 @@ import numpy as np
 from anypet.baselines.base import Kind
 from anypet.baselines.jobs import Outcome
 from anypet.baselines.names import canonical, is_tumour
+from anypet.baselines.registry import baseline
 from anypet.evaluation.protocol import Row, Settings, number_of_clicks
 from anypet.evaluation.statistics import Interval, patient_means, summarise
 
@@ -243,12 +244,14 @@ def _ct_table(lines: Sequence[Line], missing: Sequence[Missing]) -> Table:
     """Table 6: the mean over organs, of systems that read the CT and of those that read the PET."""
     title = "segmentation of the CT against that of the PET"
     ct = [line for line in lines if line.system.endswith(" (CT)")]
+    absent = [each for each in missing if baseline(each.name).image == "CT"]
     if not ct:
-        reason = next((m.reason for m in missing if m.name == "totalsegmentator"), "cases with a CT")
-        return Table("6", title, [], [], f"not written: no system read a CT; TotalSegmentator: {reason}")
+        reasons = "".join(f"; {each.name}: {each.reason}" for each in absent)
+        return Table("6", title, [], [], f"not written: no system read a CT of these organs{reasons}")
     kinds = {line.kind for line in ct}
     table = _by_kind("6", title, [line for line in lines if line.kind in kinds], (), "")
     rows = [[row[0], "CT" if row[0].endswith(" (CT)") else "PET", row[1], row[-1]] for row in table.rows]
+    rows += [[each.name, "CT", "not run", "–"] for each in absent]
     return Table("6", title, ["system", "image", "prompt", f"mean DSC of {len(kinds)} organs"], rows)
 
 
