@@ -50,9 +50,11 @@ def kept(case: Case, folder: Path) -> Case:
 def _key(case: Case) -> str:
     """Of a case and all that it comes from, where that is known."""
     source: object = case.identity
+    function = ""
     if isinstance(case.loader, partial):
-        source = (case.identity, case.loader.func.__name__, case.loader.args)
-    if case.group == "simulated":
+        function = case.loader.func.__name__
+        source = (case.identity, function, case.loader.args)
+    if function == "_load_simulated":
         from anypet.training.pool import fingerprint
 
         source = (source, fingerprint())

@@ -260,7 +260,7 @@ def full_table(lines: Sequence[Line], settings: Settings, first: str) -> Table:
     header = [
         "data", "target", "system", "prompt", "targets", "patients", "DSC",
         f"NSD {settings.tolerance_mm:g} mm", "HD95 mm", f"clicks to {LEVEL}", "s/click", "s/case", "peak MB",
-        f"{first} minus it", "p",
+        f"{first or 'default'} minus it", "p",
     ]  # fmt: skip
     rows = []
     for line in lines:
