@@ -82,6 +82,8 @@ def test_the_planned_spacing_is_the_one_asked_for(prepared: Path) -> None:
 def test_its_trainer_learns_and_the_benchmark_loads_it(
     network: str, title: str, prepared: Path, tmp_path: Path
 ) -> None:
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
     folder = copied(prepared, tmp_path)
     run = NnunetRun(folder, network, plan_and_preprocess(folder), width=4 if network == "stunet" else 0)
     before = {key: value.clone() for key, value in run._trainer.network.state_dict().items()}
@@ -95,6 +97,10 @@ def test_its_trainer_learns_and_the_benchmark_loads_it(
     (system,) = baseline(network).load(weights)
     assert isinstance(system, Automatic)
     assert system.name == title
+    predictor = nnUNetPredictor(device=torch.device("cpu"))  # nnU-Net's own loading takes it too
+    predictor.initialize_from_trained_model_folder(str(weights), use_folds=("all",))
+    for key, value in predictor.network.state_dict().items():
+        assert torch.equal(value, after[key]), key
     pet = case().load().pet
     masks = system.segment(pet)
     assert set(masks) == {"liver", "lesion"}

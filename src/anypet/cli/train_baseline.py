@@ -28,7 +28,9 @@ def train_baseline(
     pool: Annotated[
         Path | None, typer.Option(help="In place of --data: the studies that `anypet train` simulated.")
     ] = None,
-    minutes: Annotated[float, typer.Option(help="Time budget; earlier, resumed time counts.")] = 60.0,
+    minutes: Annotated[
+        float, typer.Option(min=0.001, help="Time budget; earlier, resumed time counts.")
+    ] = 60.0,
     steps: Annotated[int | None, typer.Option(min=1, help="Budget in steps, in place of minutes.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")] = Path(
         "runs/baseline"
