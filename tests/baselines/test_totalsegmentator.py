@@ -90,6 +90,7 @@ def test_its_labels_are_those_of_nnunets_own_predictor(weights: Path) -> None:
         assert (masks[name] == (labels == value)).all(), name
     left = masks["lung_upper_lobe_left"] | masks["lung_lower_lobe_left"]
     assert (masks["left lung"] == left).all()
+    assert len(masks) == len([*masks]) == 117 + 4
 
 
 def test_nothing_is_fetched_deleted_sent_or_left(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -232,13 +232,15 @@ def _automatic(
     is given the components that it touches: in the system's favour, as if a reader had pointed at them.
     """
     began = time.perf_counter()
-    found = {canonical(name): mask for name, mask in system.segment(scan.pet).items()}
+    found = system.segment(scan.pet)
     seconds = time.perf_counter() - began
+    spelled = {canonical(name): name for name in found}
     for target in targets:
         kind = kind_of(target)
-        mask = found.get(canonical(kind), found.get("lesion") if kind in LESIONS else None)
-        if mask is None:
+        name = spelled.get(canonical(kind), spelled.get("lesion") if kind in LESIONS else None)
+        if name is None:
             continue
+        mask = found[name]
         if kind != target:  # one of several
             mask = touched(mask, scan.targets[target])
         yield target, [_row(case, scan, target, system.name, mask, seconds, settings)], mask

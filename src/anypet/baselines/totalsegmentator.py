@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from anypet.baselines.base import Automatic, Loaded
@@ -113,8 +114,8 @@ class OnCT:
             (results / dataset.name).symlink_to(dataset.resolve(), target_is_directory=True)
         write_whole(Path(self._home.name) / "config.json", _CONFIG)
 
-    def segment(self, ct: Volume) -> dict[str, BoolArray]:
-        """A CT in HU -> its class, or one of `UNIONS`, -> (I, J, K) bool on the CT's grid."""
+    def segment(self, ct: Volume) -> Organs:
+        """A CT in HU -> its classes, and those of `UNIONS`, as (I, J, K) bool on the CT's grid."""
         from totalsegmentator.map_to_binary import class_map
         from totalsegmentator.python_api import totalsegmentator
 
@@ -132,8 +133,7 @@ class OnCT:
                 nr_thr_resamp=1,
                 nr_thr_saving=1,
             )
-        labels = np.asarray(found.dataobj).astype(np.uint8)
-        return with_unions({name: labels == value for value, name in class_map[TASK].items()})
+        return Organs(np.asarray(found.dataobj).astype(np.uint8), class_map[TASK])
 
     @contextlib.contextmanager
     def _own_home(self) -> Iterator[None]:
@@ -153,9 +153,26 @@ class OnCT:
                 yield
 
 
-def with_unions(masks: Mapping[str, BoolArray]) -> dict[str, BoolArray]:
-    """The masks, and those of the organs that are in parts among them."""
-    joined: dict[str, BoolArray] = {
-        name: np.any([masks[part] for part in parts], axis=0) for name, parts in UNIONS.items()
-    }
-    return {**masks, **joined}
+class Organs(Mapping[str, BoolArray]):
+    """The mask of each class, or of several joined, made when it is asked for: all 117 would fill the memory.
+
+    Args:
+        labels: (I, J, K), values of the classes.
+        names: value -> class.
+    """
+
+    def __init__(self, labels: npt.NDArray[np.uint8], names: Mapping[int, str]) -> None:
+        self._labels = labels
+        self._values = {name: [value] for value, name in names.items()}
+        for name, parts in UNIONS.items():
+            self._values[name] = [self._values[part][0] for part in parts]
+
+    def __getitem__(self, name: str) -> BoolArray:
+        mask: BoolArray = np.isin(self._labels, self._values[name])
+        return mask
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
