@@ -43,7 +43,8 @@ def jobs(tmp_path: Path, *names: str) -> list[Job]:
 def test_a_kept_case_is_the_case(tmp_path: Path) -> None:
     given = case("p", 4.0)
     ct = Volume(np.full((8, 7, 6), 40.0, np.float32), np.diag([8.0, 8.0, 8.0, 1.0]), "HU")
-    held = kept(replace(given, ct=lambda: ct), tmp_path)
+    assert kept(given, tmp_path).ct is None
+    held = kept(replace(given, ct=lambda: ct), tmp_path)  # has got a CT since
     one, other = given.load(), held.load()
     assert (one.pet.array == other.pet.array).all()
     assert other.pet.same_grid(one.pet)
