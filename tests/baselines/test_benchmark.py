@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anypet.baselines import jobs as jobs_module
 from anypet.baselines import run as run_module
 from anypet.baselines.base import Automatic
 from anypet.baselines.cases import kept, pictured
+from anypet.baselines.jobs import Job, Outcome, read_mask
+from anypet.baselines.names import canonical, is_tumour
 from anypet.baselines.page import write_benchmark
-from anypet.baselines.run import Job, Outcome, read_mask, run_jobs, touched
-from anypet.baselines.tables import canonical, is_tumour, lines_of, paired, paper_tables
+from anypet.baselines.run import run_jobs, touched
+from anypet.baselines.tables import Missing, lines_of, paired, paper_tables
 from anypet.evaluation.cases import Case
 from anypet.evaluation.protocol import Row, Settings, chosen_targets
 from anypet.volume import Volume
@@ -40,7 +43,8 @@ def jobs(tmp_path: Path, *names: str) -> list[Job]:
 def test_a_kept_case_is_the_case(tmp_path: Path) -> None:
     given = case("p", 4.0)
     ct = Volume(np.full((8, 7, 6), 40.0, np.float32), np.diag([8.0, 8.0, 8.0, 1.0]), "HU")
-    held = kept(replace(given, ct=lambda: ct), tmp_path)
+    assert kept(given, tmp_path).ct is None
+    held = kept(replace(given, ct=lambda: ct), tmp_path)  # has got a CT since
     one, other = given.load(), held.load()
     assert (one.pet.array == other.pet.array).all()
     assert other.pet.same_grid(one.pet)
@@ -96,11 +100,13 @@ def test_automatic_systems_pick_the_lesion_and_failures_are_told(
     class Fake:
         kind = "automatic"
         options: dict[str, str] = {}  # noqa: RUF012
+        image = "PET"
 
         def load(self, weights: object, device: str) -> list[Automatic]:
             return [Automatic("net", segment)]
 
     monkeypatch.setattr(run_module, "baseline", lambda name: Fake())
+    monkeypatch.setattr(jobs_module, "baseline", lambda name: Fake())
     (outcome,) = run_jobs(jobs(tmp_path, "fake"), apart=False)
     assert outcome.failures == {"p1": "RuntimeError: too hot"}
     lesion = next(row for row in outcome.rows if row.target == "lesion 1")
@@ -158,6 +164,26 @@ def test_lines_by_hand() -> None:
     one = paper_tables(list(lines.values()), [], [])[0]
     assert one.header == ["system", "prompt", "liver", "mean"]
     assert one.rows[1][-1] == "0.800"
+
+
+def test_table_6_sets_the_ct_beside_the_pet_on_the_organs_that_both_have() -> None:
+    mine = [row("AnyPET", p, 0.9, c, kind=k) for p in "ab" for c in (1, 3) for k in ("liver", "heart")]
+    other = [row("T (CT)", p, 0.7, 0, kind="liver") for p in "ab"]
+    outcomes = [Outcome("default", "own", mine), Outcome("totalsegmentator", "automatic", other)]
+    lines = lines_of(outcomes, SETTINGS, "AnyPET")
+    missing = [Missing("sam-med3d-turbo-ct", "no weights"), Missing("sat", "only listed")]
+    six = paper_tables(lines, missing, [])[3]
+    assert six.header == ["system", "image", "prompt", "mean DSC of 1 organs"]
+    assert six.rows == [
+        ["AnyPET", "PET", "1 point", "0.900"],
+        ["AnyPET", "PET", "3 points", "0.900"],
+        ["T (CT)", "CT", "auto", "0.700"],
+        ["sam-med3d-turbo-ct", "CT", "not run", "–"],
+    ]
+    bare = next(
+        t for t in paper_tables(lines_of(outcomes[:1], SETTINGS, "AnyPET"), missing, []) if t.number == "6"
+    )
+    assert "sam-med3d-turbo-ct: no weights" in bare.note
 
 
 def test_the_paired_test_is_wilcoxons() -> None:

@@ -120,8 +120,39 @@ def test_nnunet_names_its_organs_without_a_lesion(tmp_path: Path) -> None:
     assert all(np.asarray(m).shape == pet.shape for m in masks.values())
 
 
+def test_sam_med3d_is_shown_the_ct_and_clicked_on_the_pets_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    from anypet.baselines import own
+    from anypet.baselines.run import on_ct
+    from anypet.models import registry
+    from anypet.models.segany.config import NetworkConfig
+    from anypet.models.segany.model import SegAny
+    from anypet.models.segany.network import SegAnyNetwork
+
+    torch.manual_seed(0)
+    tiny = NetworkConfig(32, dim=48, depth=2, heads=3, global_blocks=(1,), window=7, embed_dim=48)
+    model = SegAny(SegAnyNetwork(tiny))
+    windows: list[torch.Tensor] = []
+    encode = model.encode
+    monkeypatch.setattr(model, "encode", lambda image, *rest: windows.append(image) or encode(image, *rest))
+    monkeypatch.setattr(registry, "load_model", lambda *_, **__: model)
+    described = baseline("sam-med3d-turbo-ct")
+    assert described.image == "CT"
+    (system,) = own.load_segany(None, "cpu", **described.options)
+    assert system.name == "SAM-Med3D-turbo (CT)"
+    pet, truth = scan()
+    hounsfield = np.where(truth, 60.0, -3000.0).astype(np.float32)
+    hounsfield[:, 10:] += 2000
+    shown = on_ct(system, pet.with_array(hounsfield, unit="HU"))
+    clicked = shown.make(pet)  # type: ignore[union-attr,misc]
+    mask = clicked.add_point((12, 10, 8))
+    assert mask.shape == pet.shape
+    assert mask[12, 10, 8]
+    assert float(windows[0].min()) == pytest.approx(-1000)
+    assert float(windows[0].max()) == pytest.approx(1000)
+
+
 def test_what_cannot_run_says_why_and_how(tmp_path: Path) -> None:
-    for name in ("segvol", "sat", "totalsegmentator"):
+    for name in ("segvol", "sat"):
         with pytest.raises(AnyPETError, match="only listed"):
             baseline(name).load()
     with pytest.raises(WeightsError, match="train-baseline segresnet"):

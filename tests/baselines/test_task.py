@@ -11,14 +11,13 @@ import torch
 
 from anypet.baselines.base import Automatic
 from anypet.baselines.scans import class_of, of_cases, patch, read_scans, write_scans
-from anypet.baselines.stunet import STUNet
 from anypet.baselines.task import TaskConfig, TaskModel, build, grid_of, load_task, read_task, save_task
 from anypet.baselines.train import BaselineRun, Budget
 from anypet.errors import AnyPETError, WeightsError
 from anypet.evaluation.cases import Case
 from anypet.volume import Volume
 
-SMALL = {"segresnet": 8, "swinunetr": 12, "stunet": 4}
+SMALL = {"segresnet": 8, "swinunetr": 12}
 
 
 def case() -> Case:
@@ -105,18 +104,6 @@ def test_a_run_cut_off_goes_on_to_the_same_weights(tmp_path: Path) -> None:
         torch.testing.assert_close(second.network.state_dict()[key], value)
 
 
-def test_stunet_has_the_key_names_and_sizes_of_its_release() -> None:
-    network = STUNet(1, 105, (32, 64, 128, 256, 512, 512))
-    state = network.state_dict()
-    assert state["conv_blocks_context.0.0.conv1.weight"].shape == (32, 1, 3, 3, 3)
-    assert state["conv_blocks_context.5.0.conv3.weight"].shape == (512, 512, 1, 1, 1)
-    assert state["upsample_layers.0.conv.weight"].shape == (512, 512, 1, 1, 1)
-    assert state["conv_blocks_localization.4.0.conv1.weight"].shape == (32, 64, 3, 3, 3)
-    assert state["seg_outputs.4.weight"].shape == (105, 32, 1, 1, 1)
-    millions = sum(v.numel() for v in network.parameters()) / 1e6
-    assert 57 < millions < 60  # the paper's base: 58.26 M
-
-
 def test_the_grid_holds_the_whole_scan_whatever_its_orientation() -> None:
     affine = np.array([[0, -3.0, 0, 50], [2, 0, 0, -10], [0, 0, -4, 7], [0, 0, 0, 1]])
     volume = Volume(np.zeros((11, 7, 5), np.float32), affine, "SUVbw")
@@ -157,7 +144,7 @@ def test_what_cannot_be_built_or_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.pt").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="train-baseline"):
         read_task(tmp_path / "x.pt")
-    config = TaskConfig("stunet", ("liver",), width=2)
-    save_task(tmp_path / "w.pt", replace(config, width=4), build(config))
+    config = TaskConfig("segresnet", ("liver",), width=8)
+    save_task(tmp_path / "w.pt", replace(config, width=16), build(config))
     with pytest.raises(WeightsError):
         read_task(tmp_path / "w.pt")

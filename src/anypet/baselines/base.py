@@ -28,13 +28,11 @@ class Automatic:
     Args:
         name: as it stands in tables.
         segment: from a scan to kind of target ("liver", "lesion") -> (I, J, K) bool on the scan's grid.
-            Kinds that it does not know are not in the mapping.
-        modality: which image of the study it is given: the PET in SUVbw, or the CT in HU on the PET's grid.
+            Kinds that it does not know are not in the mapping; their spelling is free (`names.canonical`).
     """
 
     name: str
     segment: Callable[[Volume], Mapping[str, BoolArray]]
-    modality: Literal["PET", "CT"] = "PET"
 
 
 Loaded = Sequence[System | Automatic]
@@ -55,6 +53,8 @@ class Baseline:
         packages: modules that must be there, and `extra`, what installs them ("pip install 'anypet[...]'").
         refusal: why it is only listed, with what was tried.
         sha256: of the weights, where the publisher states it.
+        options: further arguments of the loader.
+        image: what its systems are shown: the PET in SUVbw, or the CT in HU on the PET's grid.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Baseline:
     refusal: str = ""
     sha256: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    image: Literal["PET", "CT"] = "PET"
 
     def check_packages(self) -> None:
         """Raises AnyPETError unless all packages that the code runs on are there."""
@@ -78,7 +79,8 @@ class Baseline:
         """Whether `anypet models` has fetched or added weights under this name."""
         from anypet.models.registry import entry
 
-        return self.options.get("model") == self.name and entry(self.name).ready
+        model = self.name.removesuffix("-ct")  # the same network, shown the CT
+        return self.options.get("model") == model and entry(model).ready
 
     def load(self, weights: Path | None = None, device: str = "cpu") -> Loaded:
         """The systems, ready to run.

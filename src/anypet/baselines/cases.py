@@ -50,12 +50,17 @@ def kept(case: Case, folder: Path) -> Case:
 def _key(case: Case) -> str:
     """Of a case and all that it comes from, where that is known."""
     source: object = case.identity
+    function = ""
     if isinstance(case.loader, partial):
-        source = (case.identity, case.loader.func.__name__, case.loader.args)
-    if case.group == "simulated":
+        function = case.loader.func.__name__
+        source = (case.identity, function, case.loader.args)
+    if function == "_load_simulated":
         from anypet.training.pool import fingerprint
 
         source = (source, fingerprint())
+    if case.ct is not None:  # a list that has got a column `ct` since is read anew
+        files = [v for v in getattr(case.ct, "args", ()) if isinstance(v, Path)]
+        source = (source, "ct", *((file, file.stat().st_mtime_ns) for file in files))
     digest = hashlib.sha256(repr((case.group, case.name, source)).encode()).hexdigest()[:12]
     return f"{re.sub(r'[^A-Za-z0-9._-]+', '-', case.name)[:60]}-{digest}"
 

@@ -15,8 +15,13 @@ from anypet.lesions.nnunet.folder import NnunetFolder, read_folder
 from anypet.volume import Volume
 
 
-def load_nnunet(weights: Path, device: str) -> Loaded:
+def load_nnunet(weights: Path, device: str, title: str = "nnU-Net") -> Loaded:
     """The network of a trained folder, read as tensors alone; all mirror axes are used, as nnU-Net does.
+
+    Args:
+        weights: folder with plans.json; what `anypet train-baseline` left also tells what it learned from.
+        device: where it runs.
+        title: name in tables: "nnU-Net (HQ)".
 
     Raises:
         AnyPETError: the folder is of another kind, or its network needs more than the PET.
@@ -26,7 +31,9 @@ def load_nnunet(weights: Path, device: str) -> Loaded:
         raise AnyPETError(
             f"{weights}: the network reads a CT beside the PET; give one trained on the PET alone"
         )
-    return [Automatic("nnU-Net", partial(segment, folder=folder, device=device))]
+    quality = folder.dataset.get("quality")
+    name = f"{title} ({quality})" if quality else title
+    return [Automatic(name, partial(segment, folder=folder, device=device))]
 
 
 def segment(pet: Volume, folder: NnunetFolder, device: str) -> dict[str, BoolArray]:

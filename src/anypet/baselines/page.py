@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from anypet.baselines.jobs import Outcome, read_mask
 from anypet.baselines.pictures import side_by_side
-from anypet.baselines.run import Outcome, read_mask
 from anypet.baselines.tables import (
     Missing,
     Table,

@@ -74,15 +74,28 @@ _BASELINES = (
         "own:load_segany",
         options={"model": "sam-med3d", "title": "SAM-Med3D-organ"},
     ),
-    Baseline(
-        "sam-med3d-turbo",
-        "promptable",
-        _MED3D.format("fine-tuned on 44 data sets"),
-        "Apache-2.0, as its page says",
-        "sam_med3d_turbo.pth of blueyo0/SAM-Med3D on the Hugging Face Hub",
-        "own:load_segany",
-        sha256="899a46d04d3b70f723282ceb489149373558bf0aaba389a346f5ab57da5cdd3c",
-        options={"model": "sam-med3d-turbo", "title": "SAM-Med3D-turbo"},
+    *(
+        Baseline(
+            name,
+            "promptable",
+            _MED3D.format(summary),
+            "Apache-2.0, as its page says",
+            "sam_med3d_turbo.pth of blueyo0/SAM-Med3D on the Hugging Face Hub" + needs,
+            "own:load_segany",
+            sha256="899a46d04d3b70f723282ceb489149373558bf0aaba389a346f5ab57da5cdd3c",
+            options={"model": "sam-med3d-turbo", "title": title, "ct": ct},
+            image="CT" if ct else "PET",
+        )
+        for name, summary, title, needs, ct in (
+            ("sam-med3d-turbo", "fine-tuned on 44 data sets", "SAM-Med3D-turbo", "", False),
+            (
+                "sam-med3d-turbo-ct",
+                "turbo, on the CT laid on the PET's grid (the paper's Table 6)",
+                "SAM-Med3D-turbo (CT)",
+                "; the cases need a CT",
+                True,
+            ),
+        )
     ),
     Baseline(
         "nninteractive",
@@ -119,28 +132,49 @@ _BASELINES = (
         for name, summary, extra in (
             ("segresnet", "SegResNet (Myronenko 2018, arXiv:1810.11654), MONAI's", ()),
             ("swinunetr", "Swin UNETR (Hatamizadeh et al. 2022, arXiv:2201.01266), MONAI's", ("einops",)),
-            ("stunet", "STU-Net small (Huang et al. 2023, arXiv:2304.06716), trained from the start", ()),
         )
     ),
-    Baseline(
-        "nnunet",
-        "automatic",
-        "nnU-Net (Isensee et al. 2021), its own plans, trainer and predictor",
-        "Apache-2.0 (code); the weights are yours",
-        "export cases with `anypet autopet export-nnunet`, train with nnU-Net's own commands "
-        "(docs/nnunet.md), and give the folder with plans.json; one trained on the PET alone",
-        "nnunet:load_nnunet",
-        ("nnunetv2",),
-        "pip install 'anypet[nnunet]'",
+    *(
+        Baseline(
+            name,
+            "automatic",
+            summary,
+            "Apache-2.0 (code); the weights are yours",
+            f"train it with `anypet train-baseline {name} -o RUN` and give RUN/weights; {other}",
+            "nnunet:load_nnunet",
+            ("nnunetv2",),
+            "pip install 'anypet[nnunet]'",
+            options={"title": title},
+        )
+        for name, title, summary, other in (
+            (
+                "nnunet",
+                "nnU-Net",
+                "nnU-Net (Isensee et al. 2021, doi:10.1038/s41592-020-01008-z): its own plans, trainer and "
+                "predictor",
+                "or any folder that nnU-Net trained on the PET alone",
+            ),
+            (
+                "stunet",
+                "STU-Net",
+                "STU-Net small (Huang et al. 2023, arXiv:2304.06716) in nnU-Net's trainer, from the start",
+                "its released weights are for CT",
+            ),
+        )
     ),
     Baseline(
         "totalsegmentator",
         "automatic",
-        "TotalSegmentator (Wasserthal et al. 2023) on the CT, laid on the PET's grid (the paper's Table 6)",
-        "Apache-2.0, code and the weights of task `total`",
-        refusal="its adaptor is not written yet: the package (PyPI's TotalSegmentator 2.18) brings VTK, dipy "
-        "and dicom2nifti, and downloads its weights by itself when they are missing; the CT of a case is "
-        "ready for it on the PET's grid",
+        "TotalSegmentator (Wasserthal et al. 2023, doi:10.1148/ryai.230024) on the CT laid on the PET's "
+        "grid (the paper's Table 6)",
+        "Apache-2.0, code and the weights of task `total` (other tasks have licences of their own)",
+        "`totalseg_download_weights -t total` (3 mm: `-t total_fast`), its own command, fetches them: give "
+        "~/.totalsegmentator, or the folder of Dataset291_TotalSegmentator_...; the cases need a CT",
+        "totalsegmentator:load_totalsegmentator",
+        ("totalsegmentator.python_api",),
+        "pip install 'anypet[totalsegmentator]', which brings VTK and dipy for its previews; or, without "
+        "these, pip install 'anypet[nnunet]' dicom2nifti && pip install --no-deps TotalSegmentator",
+        image="CT",
     ),
     Baseline(
         "segvol",

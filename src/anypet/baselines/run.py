@@ -7,23 +7,31 @@ with the same cases, settings and weights.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from anypet._version import __version__
-from anypet.baselines.base import Automatic, Kind, Loaded, fingerprint
+from anypet.baselines.base import Automatic, Loaded
+from anypet.baselines.jobs import (
+    Job,
+    Mask,
+    Outcome,
+    earlier_outcome,
+    keep_mask,
+    named_weights,
+    signature_of,
+    weights_file,
+    write_outcome,
+)
+from anypet.baselines.names import LESIONS, canonical
 from anypet.baselines.registry import baseline
 from anypet.clicks import BoolArray, Voxel
 from anypet.components import connected_components
@@ -31,61 +39,11 @@ from anypet.errors import AnyPETError
 from anypet.evaluation.cases import Case, Scan, kind_of
 from anypet.evaluation.metrics import measure
 from anypet.evaluation.protocol import Interactive, Row, Settings, System, chosen_targets, run_target
-from anypet.files import write_whole
+from anypet.grids import resample
+from anypet.io import AIR_HU
 from anypet.volume import Volume
 
 log = logging.getLogger(__name__)
-Mask = tuple[str, str, str, str]
-LESIONS = ("lesion", "small lesion", "hidden lesion")  # kinds that one mask of all lesions stands for
-
-
-@dataclass(frozen=True)
-class Job:
-    """One system with its weights, on all cases.
-
-    Args:
-        name: of the registry.
-        weights: file or folder, None where none are needed.
-        cases: loaders that survive pickling.
-        settings: of the click protocol.
-        pictures: case name -> targets whose masks are kept to be drawn.
-        folder: where masks go.
-        device, threads: of torch; 0 threads leave them as they are.
-    """
-
-    name: str
-    weights: Path | None
-    cases: tuple[Case, ...]
-    settings: Settings
-    pictures: Mapping[str, Sequence[str]]
-    folder: Path
-    device: str = "cpu"
-    threads: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a job gave.
-
-    Args:
-        name: of the registry.
-        kind: how it is prompted.
-        rows: of all its systems; `seconds` of a system without clicks is for the whole target.
-        masks: (system, case, target) -> file of its mask, as `packed_mask` writes it.
-        failures: case -> why it was left out.
-        refused: why nothing could be run; "" else.
-        peak_mb: most memory that its process held, MB; NaN where the system does not tell.
-        weights: name and SHA-256 of the weights.
-    """
-
-    name: str
-    kind: Kind
-    rows: list[Row] = field(default_factory=list)
-    masks: list[Mask] = field(default_factory=list)
-    failures: dict[str, str] = field(default_factory=dict)
-    refused: str = ""
-    peak_mb: float = float("nan")
-    weights: str = ""
 
 
 def run_jobs(
@@ -101,12 +59,12 @@ def run_jobs(
     outcomes = []
     for number, job in enumerate(jobs):
         file = job.folder / f"{number:02d}-{job.name}.json"
-        outcome = _earlier(file, _signature(job))
+        outcome = earlier_outcome(file, signature_of(job))
         found = outcome is not None
         if outcome is None:
             outcome = _run_apart(job) if apart else run_job(job)
             if not outcome.refused:
-                _write(file, outcome, _signature(job))
+                write_outcome(file, outcome, signature_of(job))
         if on_job is not None:
             on_job(outcome, found)
         outcomes.append(outcome)
@@ -147,7 +105,7 @@ def run_job(job: Job) -> Outcome:
         loaded = described.load(job.weights, job.device)
     except AnyPETError as error:
         return Outcome(job.name, described.kind, refused=str(error))
-    outcome = Outcome(job.name, described.kind, weights=_named(_weights_file(job)))
+    outcome = Outcome(job.name, described.kind, weights=named_weights(weights_file(job)))
     for case in job.cases:
         try:
             scan = case.load()
@@ -166,28 +124,34 @@ def run_job(job: Job) -> Outcome:
 def _case(job: Job, case: Case, scan: Scan, loaded: Loaded) -> tuple[list[Row], list[Mask]]:
     """All rows of a case, and the masks kept of it."""
     targets = chosen_targets(scan, job.settings)
+    ct = _ct(case, scan) if baseline(job.name).image == "CT" else None
     rows, masks = [], []
     for system in loaded:
-        for target, found, mask in _runs(case, scan, targets, system, job.settings):
+        shown = system if ct is None else on_ct(system, ct)
+        for target, found, mask in _runs(case, scan, targets, shown, job.settings):
             rows += found
             if mask is not None and target in job.pictures.get(case.name, ()):
-                masks.append(_keep(job, system.name, case.name, target, mask))
+                masks.append(keep_mask(job, system.name, case.name, target, mask))
     return rows, masks
 
 
-def _weights_file(job: Job) -> Path | None:
-    """The file or folder of a job's weights: the one given, or the one that the registry holds."""
-    model = baseline(job.name).options.get("model") or ("default" if job.name == "default" else None)
-    if job.weights is None and model is not None:
-        from anypet.models.registry import entry
-
-        return entry(model).file
-    return job.weights
+def _ct(case: Case, scan: Scan) -> Volume:
+    """The CT of a case, on the PET's grid."""
+    if case.ct is None:
+        raise AnyPETError("the case has no CT; give one in the list's column `ct`")
+    ct = case.ct()
+    return ct if ct.same_grid(scan.pet) else resample(ct, scan.pet, outside=AIR_HU)
 
 
-def _named(weights: Path | None) -> str:
-    held = weights is not None and weights.exists()
-    return f"{weights.name} sha256:{fingerprint(weights)}" if weights is not None and held else ""
+def on_ct(system: System | Automatic, ct: Volume) -> System | Automatic:
+    """The same system, shown a CT whenever it is given the PET; masks and clicks stay on the PET's grid."""
+    if isinstance(system, Automatic):
+        segment = system.segment
+        return replace(system, segment=lambda _: segment(ct))
+    make = system.make
+    if make is None:
+        raise AnyPETError(f"{system.name} is told the truth; it cannot be run on the CT")
+    return replace(system, make=lambda _: make(ct))
 
 
 Run = tuple[str, list[Row], BoolArray | None]
@@ -267,19 +231,16 @@ def _automatic(
     What it was not trained for gives no row. Of a mask of all lesions, a lesion that is a target by itself
     is given the components that it touches: in the system's favour, as if a reader had pointed at them.
     """
-    image = scan.pet
-    if system.modality == "CT":
-        if case.ct is None:
-            raise AnyPETError("the case has no CT; give one in the list's column `ct`")
-        image = case.ct()
     began = time.perf_counter()
-    found = system.segment(image)
+    found = system.segment(scan.pet)
     seconds = time.perf_counter() - began
+    spelled = {canonical(name): name for name in found}
     for target in targets:
         kind = kind_of(target)
-        mask = found.get(kind, found.get("lesion") if kind in LESIONS else None)
-        if mask is None:
+        name = spelled.get(canonical(kind), spelled.get("lesion") if kind in LESIONS else None)
+        if name is None:
             continue
+        mask = found[name]
         if kind != target:  # one of several
             mask = touched(mask, scan.targets[target])
         yield target, [_row(case, scan, target, system.name, mask, seconds, settings)], mask
@@ -293,60 +254,3 @@ def touched(mask: BoolArray, target: BoolArray) -> BoolArray:
     table[0] = False
     chosen: BoolArray = table[labels]
     return chosen
-
-
-def _keep(job: Job, system: str, case: str, target: str, mask: BoolArray) -> Mask:
-    """Writes a mask to draw, packed; (system, case, target, file name)."""
-    key = hashlib.sha256(repr((job.name, str(job.weights), system, case, target)).encode()).hexdigest()[:20]
-    job.folder.mkdir(parents=True, exist_ok=True)
-    write_whole(job.folder / f"{key}.bits", np.packbits(mask).tobytes())
-    return system, case, target, f"{key}.bits"
-
-
-def read_mask(file: Path, shape: tuple[int, int, int]) -> BoolArray:
-    """A mask that a job kept."""
-    bits = np.frombuffer(file.read_bytes(), dtype=np.uint8)
-    return np.unpackbits(bits, count=int(np.prod(shape))).reshape(shape).astype(bool)
-
-
-def _signature(job: Job) -> str:
-    """Of all that a job's rows depend on."""
-    cases = [(c.group, c.name, repr(getattr(c.loader, "args", c.identity))) for c in job.cases]
-    settings = (
-        job.settings.clicks,
-        job.settings.seeds,
-        job.settings.tolerance_mm,
-        sorted(job.settings.targets),
-    )
-    weights = _named(_weights_file(job))
-    parts = (
-        __version__,
-        job.name,
-        weights,
-        cases,
-        settings,
-        sorted(job.pictures.items()),
-        job.device,
-        job.threads,
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _write(file: Path, outcome: Outcome, signature: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps({"signature": signature, **asdict(outcome)}))
-
-
-def _earlier(file: Path, signature: str) -> Outcome | None:
-    """The outcome of the same job run before; None if there is none."""
-    try:
-        held = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None
-    if held.pop("signature", None) != signature:
-        return None
-    rows = [
-        Row(**{**row, "voxel": tuple(row["voxel"]) if row["voxel"] else None}) for row in held.pop("rows")
-    ]
-    masks = [tuple(mask) for mask in held.pop("masks")]
-    return Outcome(**held, rows=rows, masks=masks)

@@ -56,14 +56,22 @@ def of_cases(cases: Iterable[Case]) -> Iterator[Labelled]:
         yield scan.pet, masks, scan.pet
 
 
-def of_pool(folder: Path, most: int | None = None) -> Iterator[Labelled]:
-    """The same of the studies of a training pool: organs by side, and lesions."""
+def of_pool(folder: Path, most: int | None = None, high_quality: bool = False) -> Iterator[Labelled]:
+    """The same of the studies of a training pool: organs by side, and lesions.
+
+    Args:
+        folder: of the pool.
+        most: studies at most.
+        high_quality: whether studies of noisy labels (LQ) are left out.
+    """
     from anypet.models.compact.parts import PARTS
     from anypet.training.pool import Pool
 
     pool = Pool(folder, studies=most)
     for n in range(len(pool)):
         study = pool[n]
+        if high_quality and not study.high_quality:
+            continue
         pet = Volume(np.asarray(study.pet.array).astype(np.float32), study.pet.affine, "SUVbw")
         masks: dict[str, BoolArray] = {}
         if study.parts is not None:

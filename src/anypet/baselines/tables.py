@@ -24,37 +24,14 @@ from typing import Any
 import numpy as np
 
 from anypet.baselines.base import Kind
-from anypet.baselines.run import Outcome
+from anypet.baselines.jobs import Outcome
+from anypet.baselines.names import canonical, is_tumour
+from anypet.baselines.registry import baseline
 from anypet.evaluation.protocol import Row, Settings, number_of_clicks
 from anypet.evaluation.statistics import Interval, patient_means, summarise
 
 LEVEL = 0.85
 VISIBLE = ("liver", "left kidney", "right kidney", "heart", "spleen")
-_LESION_WORDS = (
-    "lesion",
-    "tumour",
-    "tumor",
-    "gtv",
-    "metasta",
-    "cancer",
-    "carcinoma",
-    "lymphoma",
-    "sarcoma",
-    "label",
-)
-
-
-def canonical(kind: str) -> str:
-    """A target's name in one spelling: "Kidney-L", "kidney_left" and "left kidney" are the same."""
-    words = kind.lower().replace("_", " ").replace("-", " ").split()
-    words = [{"l": "left", "r": "right"}.get(word, word) for word in words]
-    sides = [word for word in words if word in ("left", "right")]
-    return " ".join([*sides, *(word for word in words if word not in sides)])
-
-
-def is_tumour(kind: str) -> bool:
-    """Whether a target is a tumour, not an organ, by its name."""
-    return any(word in kind.lower() for word in _LESION_WORDS)
 
 
 @dataclass(frozen=True)
@@ -267,12 +244,14 @@ def _ct_table(lines: Sequence[Line], missing: Sequence[Missing]) -> Table:
     """Table 6: the mean over organs, of systems that read the CT and of those that read the PET."""
     title = "segmentation of the CT against that of the PET"
     ct = [line for line in lines if line.system.endswith(" (CT)")]
+    absent = [each for each in missing if baseline(each.name).image == "CT"]
     if not ct:
-        reason = next((m.reason for m in missing if m.name == "totalsegmentator"), "cases with a CT")
-        return Table("6", title, [], [], f"not written: no system read a CT; TotalSegmentator: {reason}")
+        reasons = "".join(f"; {each.name}: {each.reason}" for each in absent)
+        return Table("6", title, [], [], f"not written: no system read a CT of these organs{reasons}")
     kinds = {line.kind for line in ct}
     table = _by_kind("6", title, [line for line in lines if line.kind in kinds], (), "")
     rows = [[row[0], "CT" if row[0].endswith(" (CT)") else "PET", row[1], row[-1]] for row in table.rows]
+    rows += [[each.name, "CT", "not run", "–"] for each in absent]
     return Table("6", title, ["system", "image", "prompt", f"mean DSC of {len(kinds)} organs"], rows)
 
 
@@ -281,7 +260,7 @@ def full_table(lines: Sequence[Line], settings: Settings, first: str) -> Table:
     header = [
         "data", "target", "system", "prompt", "targets", "patients", "DSC",
         f"NSD {settings.tolerance_mm:g} mm", "HD95 mm", f"clicks to {LEVEL}", "s/click", "s/case", "peak MB",
-        f"{first} minus it", "p",
+        f"{first or 'default'} minus it", "p",
     ]  # fmt: skip
     rows = []
     for line in lines:

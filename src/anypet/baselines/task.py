@@ -1,7 +1,7 @@
 """Task-specific networks: trained here on one list of classes, then run on whole scans without a prompt.
 
-SegResNet and Swin UNETR are MONAI's, STU-Net is `stunet.py`. All read asinh(SUV) on a grid of isotropic
-voxels along R, A, S, and all are trained by `train.py` for the same time on the same scans.
+SegResNet and Swin UNETR are MONAI's. Both read asinh(SUV) on a grid of isotropic voxels along R, A, S, and
+are trained by `train.py` for the same time on the same scans. nnU-Net and STU-Net: `nnunet_train.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from anypet.models.weights import load_strictly
 from anypet.volume import Volume
 from anypet.windows import Window, cut, lay
 
-TITLES = {"segresnet": "SegResNet", "swinunetr": "SwinUNETR", "stunet": "STU-Net"}
+TITLES = {"segresnet": "SegResNet", "swinunetr": "SwinUNETR"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class TaskConfig:
         network: of `TITLES`.
         classes: names of its labels 1, 2, ...
         spacing: millimetres of its voxels.
-        patch: voxels along a side of its patches; a multiple of 32, 64 or more but for SegResNet.
+        patch: voxels along a side of its patches; a multiple of 32, 64 or more for Swin UNETR.
         width: channels of its first stage; 0 takes the network's own default.
         quality: "HQ" or "all": which labels it learned from.
     """
@@ -51,7 +51,7 @@ class TaskConfig:
     def __post_init__(self) -> None:
         if self.network not in TITLES:
             raise AnyPETError(f"no network is called {self.network!r}; known: {', '.join(TITLES)}")
-        least = 32 if self.network == "segresnet" else 64  # the others' deepest stage is a 32nd of it
+        least = 32 if self.network == "segresnet" else 64  # Swin UNETR's deepest stage is a 32nd of it
         if self.patch < least or self.patch % 32:
             raise AnyPETError(
                 f"the patch of {self.network} must be a multiple of 32 and at least {least}, got {self.patch}"
@@ -67,14 +67,9 @@ def build(config: TaskConfig) -> nn.Module:
         from monai.networks.nets import SegResNet
 
         return SegResNet(in_channels=1, out_channels=out, init_filters=config.width or 16)
-    if config.network == "swinunetr":
-        from monai.networks.nets import SwinUNETR
+    from monai.networks.nets import SwinUNETR
 
-        return SwinUNETR(in_channels=1, out_channels=out, feature_size=config.width or 24)
-    from anypet.baselines.stunet import SMALL, STUNet
-
-    widths = [(config.width or SMALL[0]) * w // SMALL[0] for w in SMALL]
-    return STUNet(1, out, widths)
+    return SwinUNETR(in_channels=1, out_channels=out, feature_size=config.width or 24)
 
 
 def save_task(path: Path, config: TaskConfig, network: nn.Module) -> None:

@@ -17,7 +17,7 @@ from anypet.cli.evaluate import _click_counts, chosen_cases
 from anypet.errors import AnyPETError
 
 if TYPE_CHECKING:
-    from anypet.baselines.run import Outcome
+    from anypet.baselines.jobs import Outcome
     from anypet.evaluation.cases import Case
 
 
@@ -58,9 +58,10 @@ def benchmark(
 ) -> None:
     """Runs AnyPET, classical methods and published systems on the same cases, and writes the tables."""
     from anypet.baselines.cases import kept, pictured
+    from anypet.baselines.jobs import Job
     from anypet.baselines.page import write_benchmark
     from anypet.baselines.registry import BASELINES
-    from anypet.baselines.run import Job, run_jobs
+    from anypet.baselines.run import run_jobs
     from anypet.evaluation.protocol import Settings, chosen_targets
 
     console = Console()
@@ -79,10 +80,11 @@ def benchmark(
     )
     part = None if split == "all" else split
     output.mkdir(parents=True, exist_ok=True)
-    chosen = _grouped(
-        {text: chosen_cases(text, data_dir, part, None, cases, seed, tracer) for text in data},
-        {text: chosen_cases(text, data_dir, part, None, cases, seed, tracer) for text in external},
-    )
+    sets = [
+        {text: chosen_cases(text, data_dir, part, None, cases, seed, tracer) for text in texts}
+        for texts in (data, external)
+    ]
+    chosen, groups = _grouped(*sets)
     notes = Console(stderr=True)
     with notes.status("reading the cases"):
         held = tuple(kept(case, output / "cases") for case in chosen)
@@ -114,7 +116,6 @@ def benchmark(
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "minutes": round((time.perf_counter() - began) / 60, 2),
     }
-    groups = sorted({case.group for case in chosen if case.group.startswith("external")})
     for path in write_benchmark(output, outcomes, held, settings, first, groups, about):
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
 
@@ -136,23 +137,30 @@ def _weights(texts: list[str], names: list[str]) -> dict[str, list[Path]]:
     return files
 
 
-def _grouped(data: dict[str, list[Case]], external: dict[str, list[Case]]) -> list[Case]:
-    """All cases; each data set is a group of its own, and each name unique."""
+def _grouped(data: dict[str, list[Case]], external: dict[str, list[Case]]) -> tuple[list[Case], list[str]]:
+    """All cases and the groups of `external`; each data set is a group of its own, each name unique."""
     from dataclasses import replace
 
-    cases: list[Case] = []
-    for prefix, sets in (("", data), ("external ", external)):
-        for text, found in sets.items():
-            group = prefix + Path(text).stem
-            cases += [replace(case, group=group) for case in found]
+    sets = [(text, "", found) for text, found in data.items()]
+    sets += [(text, "external ", found) for text, found in external.items()]
+    stems = [prefix + Path(text).stem for text, prefix, _ in sets]
+    groups = [
+        stem if stems.count(stem) == 1 else prefix + text
+        for stem, (text, prefix, _) in zip(stems, sets, strict=True)
+    ]
+    cases = [
+        replace(case, group=group) for group, (*_, found) in zip(groups, sets, strict=True) for case in found
+    ]
     names = [case.name for case in cases]
-    return [
+    unique = [
         case if names.count(case.name) == 1 else replace(case, name=f"{case.group}/{case.name}")
         for case in cases
     ]
+    return unique, groups[len(data) :]
 
 
 def _list(console: Console) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from anypet.baselines.registry import BASELINES
@@ -162,5 +170,6 @@ def _list(console: Console) -> None:
         table.add_column(head)
     for each in BASELINES.values():
         how = each.refusal or "; ".join(filter(None, (each.extra, each.weights))) or "ready"
-        table.add_row(each.name, each.summary, each.licence, how)
+        # "anypet[baselines]" is text, not markup
+        table.add_row(*(escape(text) for text in (each.name, each.summary, each.licence, how)))
     console.print(table)

@@ -36,7 +36,8 @@ Progress = Callable[[int, int], None]
 # Of the limit; the time of one tile tells that of all to within a few per cent.
 MARGIN = 0.05
 # Where a plan may name classes from: what it names is imported and called.
-_ARCHITECTURES, _OPERATIONS = "dynamic_network_architectures.", "torch.nn."
+_ARCHITECTURES = ("dynamic_network_architectures.", "anypet.baselines.stunet.")
+_OPERATIONS = ("torch.nn.",)
 
 
 def find_lesions(
@@ -236,7 +237,7 @@ def _check(config: Any, folder: NnunetFolder) -> None:
         if not str(name).startswith(allowed):
             raise AnyPETError(
                 f"{folder.path}: plans.json names {name!r}, which was not imported; only what is in "
-                f"{allowed}* is allowed there"
+                f"{' or '.join(f'{a}*' for a in allowed)} is allowed there"
             )
 
 
