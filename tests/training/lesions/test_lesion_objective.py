@@ -26,15 +26,15 @@ def test_loss_by_hand():
     assert float(ce_dice(logits, target)) == pytest.approx(entropy + dice, rel=1e-5)
 
 
-def test_balanced_classes_count_as_the_root_of_their_voxels():
-    """Nine voxels of background and one of an organ, all predicted alike: they weigh 3 to 1."""
+def test_balanced_classes_count_as_the_fourth_root_of_their_voxels():
+    """Sixteen voxels of background and one of an organ, all predicted alike: they weigh 2 to 1."""
     p = torch.tensor([0.75, 0.25])
-    logits = p.log()[None, :, None, None, None].expand(1, 2, 10, 1, 1)
-    target = torch.tensor([1] + [0] * 9)[None, :, None, None]
+    logits = p.log()[None, :, None, None, None].expand(1, 2, 17, 1, 1)
+    target = torch.tensor([1] + [0] * 16)[None, :, None, None]
     plain, balanced = (float(ce_dice(logits, target, way)) for way in (False, True))
-    dice = 1 - (2 * 0.25 + 0.5) / (2.5 + 1 + 0.5)
-    assert plain == pytest.approx(-(9 * np.log(0.75) + np.log(0.25)) / 10 + dice, rel=1e-5)
-    assert balanced == pytest.approx(-(3 * np.log(0.75) + np.log(0.25)) / 4 + dice, rel=1e-5)
+    dice = 1 - (2 * 0.25 + 0.5) / (4.25 + 1 + 0.5)
+    assert plain == pytest.approx(-(16 * np.log(0.75) + np.log(0.25)) / 17 + dice, rel=1e-5)
+    assert balanced == pytest.approx(-(2 * np.log(0.75) + np.log(0.25)) / 3 + dice, rel=1e-5)
     unknown = torch.full_like(target, UNKNOWN)
     assert float(ce_dice(logits, unknown, balanced=True)) == 0
 

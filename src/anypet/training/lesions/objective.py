@@ -19,7 +19,7 @@ def ce_dice(logits: Tensor, target: Tensor, balanced: bool = False) -> Tensor:
     Args:
         logits: (B, K, d, h, w).
         target: int64 (B, d, h, w), below K, or `UNKNOWN`, which counts for nothing.
-        balanced: whether a class counts in the cross entropy as the square root of its voxels, not as all of
+        balanced: whether a class counts in the cross entropy as the fourth root of its voxels, not as all of
             them. Else one of a few hundred voxels among 500,000 is never predicted: its share of the cross
             entropy is nothing, and the gradient of Dice vanishes with its probability.
 
@@ -31,7 +31,7 @@ def ce_dice(logits: Tensor, target: Tensor, balanced: bool = False) -> Tensor:
     weights = None
     if balanced:
         counts = torch.bincount(target[known], minlength=logits.shape[1]).to(logits.dtype)
-        weights = counts.clamp_min(1).rsqrt()
+        weights = counts.clamp_min(1) ** -0.75
     voxels = F.cross_entropy(logits, target, weights, ignore_index=UNKNOWN, reduction="none")
     counted_as = known.to(logits.dtype) if weights is None else weights[torch.where(known, target, 0)] * known
     entropy = voxels.sum() / counted_as.sum().clamp_min(1e-6)
