@@ -93,8 +93,8 @@ def test_clicks_come_after_the_sweep():
         session.click_lesion((400, 0, 0))
 
 
-def test_what_lies_scattered_stays_as_the_organ_head_found_it(monkeypatch):
-    monkeypatch.setattr("anypet.whole_body.SCATTERED", ("warm",))
+def test_some_organs_stay_as_the_organ_head_found_them(monkeypatch):
+    monkeypatch.setattr("anypet.whole_body.AS_FOUND", ("warm",))
     session = Session(scan(), FakeModel())
     masks = session.add_text("warm", **HOW)
     assert np.array_equal(masks["warm"], session._whole.result.organ("warm"))

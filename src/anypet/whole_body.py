@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 BoolArray = npt.NDArray[np.bool_]
 NAME = "lesion"
-SCATTERED = ("skeleton", "bowel")
+# Organs that stay as the organ head finds them: scattered ones are no one object to the promptable model, and
+# the others lost by being handed to it (eight validation scans, `benchmarks/words.py --split validation`).
+AS_FOUND = ("skeleton", "bowel", "brain", "liver", "heart", "left lung", "right lung")
 
 
 class WholeBody:
@@ -126,8 +128,8 @@ def add_text(session: Session, whole: WholeBody, text: str) -> dict[str, BoolArr
     """Segments what a text names -> name and mask of each; each becomes an object.
 
     An organ is found by the organ head, then handed to the promptable model as a mask with a click in its
-    middle; what lies scattered over the body is no one object to that model and stays as it was found. "all
-    lesions" makes one object for each.
+    middle, if that makes it better (`AS_FOUND` are those that stay as they were found). "all lesions" makes
+    one object for each.
 
     Raises:
         PromptError: a word is not known, or the organ is not in the scan.
@@ -148,7 +150,7 @@ def add_text(session: Session, whole: WholeBody, text: str) -> dict[str, BoolArr
         patch = Patch.tight(mask, mask)
         session.selected.push(Prediction(Prompts(), patch, patch))
         found[name] = session.mask
-        if name not in SCATTERED:
+        if name not in AS_FOUND:
             depth = inside_distance(mask, session.scan.spacing)
             middle = np.unravel_index(int(depth.argmax()), depth.shape)
             found[name] = session.add_point([int(v) for v in middle])
