@@ -185,6 +185,23 @@ def test_a_background_click_at_the_rim_corrects_the_border_alone() -> None:
     assert "at the rim" in changes[0].reason
 
 
+def test_a_background_click_takes_no_more_of_a_clicked_tumour_than_its_own_depth_tells() -> None:
+    """A tumour of two peaks, 200 mm long; a click 16 mm deep beside the far one takes 24 mm around itself."""
+    suv = blobs((64, 30, 30), ((20, 15, 15), 6, 40), ((44, 15, 15), 6, 40))
+    mask = suv > 3
+    click = (44, 15, int(np.flatnonzero(mask[44, 15])[4 - 1]))
+    found, changes = clean_up(mask, suv, SPACING, [(20, 15, 15)], [click])
+    lost = np.argwhere(mask & ~found)
+    away = np.linalg.norm((lost - click) * SPACING, axis=1)
+    assert not found[click]
+    assert away.max() <= 24.01
+    assert found[44, 15, 20]
+    assert [c.action for c in changes] == ["cut"]
+    assert "beside a tumour click" in changes[0].reason
+    everything, _ = clean_up(mask, suv, SPACING, [], [click])  # with no tumour click its basin goes
+    assert not everything[44, 15, 20]
+
+
 def test_what_is_left_of_a_cut_is_cleaned_too() -> None:
     suv = blobs((40, 24, 24), ((12, 12, 12), 30.0, 10.0), ((21, 12, 12), 2.5, 4.0))
     mask = suv > 0.9

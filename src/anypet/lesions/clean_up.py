@@ -8,7 +8,8 @@ size is a volume by default, and every click is obeyed:
 - of a component that holds a background click, the basin of that click goes; other distinct peaks stay; of a
   basin that holds tumour clicks too what lies nearer to the background click goes, where it is about as hot;
   a background click fainter than the tumour clicks of its basin, or than half of its peak where there are
-  none, corrects the border and rejects nothing more;
+  none, corrects the border and rejects nothing more; of a component that holds tumour clicks elsewhere a
+  basin goes only as far around the click as its depth in the mask tells;
 - a component that holds a tumour click is never removed for its size.
 
 A voxel clicked both ways is tumour. Every change is listed with its reason.
@@ -25,7 +26,7 @@ import cc3d
 import numpy as np
 import numpy.typing as npt
 
-from anypet.clicks import BoolArray, Spacing, Voxel, bounding_box
+from anypet.clicks import BoolArray, Spacing, Voxel, bounding_box, inside_distance
 from anypet.components import connected_components
 from anypet.errors import AnyPETError
 from anypet.lesions.basins import distinct_basins, nearer
@@ -42,6 +43,10 @@ RIM_MM = 8.0
 # Of a basin that was clicked both ways, voxels go that have at least this share of the rejected one's SUV;
 # and a basin's peak is what a background click means only where it has this share of the peak's SUV.
 _ALIKE = 0.5
+# Of a component that holds tumour clicks elsewhere, a background click takes its basin as far as this many
+# times its own depth in the mask: a false region is about as wide as its heart is deep, and the basins of a
+# tumour of a litre are too large to go for one click.
+_DEPTHS = 1.5
 
 
 @dataclass(frozen=True)
@@ -199,6 +204,7 @@ def _cut(
         keep = [_voxel(np.subtract(c, corner)) for c in wanted if labels[c] == number]
         drop = {_voxel(np.subtract(c, corner)): c for c in rejected if labels[c] == number}
         basins = distinct_basins(values, component)
+        depth = inside_distance(component, steps.tolist()) if keep else None
         for basin in dict.fromkeys(int(basins[c]) for c in drop):
             region = basins == basin
             theirs = [c for c in drop if basins[c] == basin]
@@ -217,6 +223,11 @@ def _cut(
                 faintest = min(float(values[c]) for c in theirs)
                 region &= nearer(region.shape, steps.tolist(), theirs, ours) & (values >= _ALIKE * faintest)
                 reason = f"{reason}, split from a tumour click"
+            elif depth is not None:
+                # beside what was clicked as tumour: as far as such a click, deep in what is wrong, can tell
+                reach = max(RIM_MM, _DEPTHS * max(float(depth[c]) for c in theirs))
+                region &= nearer(region.shape, steps.tolist(), theirs, keep, reach)
+                reason = f"{reason}, beside a tumour click"
             whole = np.array_equal(region, component)
             mask[box] &= ~region
             yield _change("removed" if whole else "cut", reason, region, box, suv, voxel_ml)
