@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 
 from anypet.baselines.nnunet_data import CONFIGURATION, DATASET, PLANS, nnunet_folders
 from anypet.baselines.stunet import plan_stunet
-from anypet.baselines.train import CHECKPOINT_S, Budget, Progress
+from anypet.baselines.train import Budget, Progress, take_steps
 from anypet.errors import AnyPETError
 from anypet.files import write_whole
 from anypet.models.weights import read_checkpoint
@@ -100,24 +99,13 @@ class NnunetRun:
         with nnunet_folders(self.folder, self._workers):
             trainer.on_train_start()
             trainer.network.train()
-        recent: list[float] = []
-        began, earlier = time.monotonic(), self.progress.seconds
-        saved = began
-        while (share := budget.share(self.progress.seconds, self.progress.step)) < 1:
+
+        def step(share: float) -> float:
             for group in trainer.optimizer.param_groups:
                 group["lr"] = trainer.initial_lr * (1 - share) ** 0.9
-            recent.append(float(trainer.train_step(next(trainer.dataloader_train))["loss"]))
-            self.progress.step += 1
-            self.progress.seconds = earlier + time.monotonic() - began
-            if len(recent) == 10:
-                self.progress.losses.append(float(np.mean(recent)))
-                recent.clear()
-            if time.monotonic() - saved > CHECKPOINT_S:
-                self._save()
-                saved = time.monotonic()
-            if report is not None:
-                report(self.progress)
-        self._save()
+            return float(trainer.train_step(next(trainer.dataloader_train))["loss"])
+
+        take_steps(self.progress, budget, step, self._save, report)
         with nnunet_folders(self.folder):
             trainer.on_train_end()
         return self._publish()

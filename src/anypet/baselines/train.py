@@ -47,6 +47,40 @@ class Progress:
     losses: list[float] = field(default_factory=list)
 
 
+def take_steps(
+    progress: Progress,
+    budget: Budget,
+    step: Callable[[float], float],
+    save: Callable[[], None],
+    report: Callable[[Progress], None] | None = None,
+) -> None:
+    """Takes steps until the budget is used; saves every `CHECKPOINT_S` seconds and at the end.
+
+    Args:
+        progress: how far the run is; moved on in place.
+        budget: when to stop.
+        step: one step at a share of the budget (0 to 1) -> its loss.
+        save: writes a checkpoint.
+        report: called after each step.
+    """
+    recent: list[float] = []
+    began, earlier = time.monotonic(), progress.seconds
+    saved = began
+    while (share := budget.share(progress.seconds, progress.step)) < 1:
+        recent.append(step(share))
+        progress.step += 1
+        progress.seconds = earlier + time.monotonic() - began
+        if len(recent) == 10:
+            progress.losses.append(float(np.mean(recent)))
+            recent.clear()
+        if time.monotonic() - saved > CHECKPOINT_S:
+            save()
+            saved = time.monotonic()
+        if report is not None:
+            report(progress)
+    save()
+
+
 class BaselineRun:
     """One network being trained in a folder.
 
@@ -99,22 +133,11 @@ class BaselineRun:
         self.folder.mkdir(parents=True, exist_ok=True)
         loss_of = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
         self.network.train()
-        recent: list[float] = []
-        began, earlier = time.monotonic(), self.progress.seconds
-        saved = began
-        while (share := budget.share(self.progress.seconds, self.progress.step)) < 1:
-            recent.append(self._step(loss_of, self._rate * 0.5 * (1 + math.cos(math.pi * share))))
-            self.progress.step += 1
-            self.progress.seconds = earlier + time.monotonic() - began
-            if len(recent) == 10:
-                self.progress.losses.append(float(np.mean(recent)))
-                recent.clear()
-            if time.monotonic() - saved > CHECKPOINT_S:
-                self._checkpoint()
-                saved = time.monotonic()
-            if report is not None:
-                report(self.progress)
-        self._checkpoint()
+
+        def step(share: float) -> float:
+            return self._step(loss_of, self._rate * 0.5 * (1 + math.cos(math.pi * share)))
+
+        take_steps(self.progress, budget, step, self._checkpoint, report)
         save_task(self.folder / "weights.pt", self.config, self.network.eval())
         return self.folder / "weights.pt"
 
