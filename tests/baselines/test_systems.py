@@ -151,6 +151,20 @@ def test_sam_med3d_is_shown_the_ct_and_clicked_on_the_pets_grid(monkeypatch: pyt
     assert float(windows[0].max()) == pytest.approx(1000)
 
 
+def test_a_network_of_ones_own_is_named_after_its_run(tmp_path: Path) -> None:
+    from shutil import copy
+
+    from anypet.models.registry import entry
+
+    packaged = entry("default").file
+    assert packaged is not None
+    (tmp_path / "mine").mkdir()
+    (system,) = baseline("compact").load(Path(copy(packaged, tmp_path / "mine" / "weights.safetensors")))
+    assert system.name == "AnyPET (mine)"
+    with pytest.raises(WeightsError, match="anypet train compact"):
+        baseline("compact").load()
+
+
 def test_what_cannot_run_says_why_and_how(tmp_path: Path) -> None:
     for name in ("segvol", "sat"):
         with pytest.raises(AnyPETError, match="only listed"):

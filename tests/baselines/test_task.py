@@ -37,14 +37,14 @@ def test_a_network_learns_and_segments(name: str, tmp_path: Path) -> None:
         pytest.importorskip("einops")
     classes = write_scans(tmp_path / "scans", of_cases([case()]), 8.0)
     assert classes == ("liver", "lesion")
-    config = TaskConfig(name, classes, 8.0, 32 if name == "segresnet" else 64, SMALL[name], "HQ")
+    config = TaskConfig(name, classes, 8.0, 32 if name == "segresnet" else 64, SMALL[name], "HQ", "mine")
     run = BaselineRun(tmp_path, config, read_scans(tmp_path / "scans"), batch=1)
     before = {k: v.clone() for k, v in run.network.state_dict().items()}
     weights = run.train(Budget(steps=1))
     assert any(not torch.equal(v, before[k]) for k, v in run.network.state_dict().items())
     (system,) = load_task(weights, "cpu")
     assert isinstance(system, Automatic)
-    assert system.name.endswith("(HQ)")
+    assert system.name.endswith("(mine, HQ)")
     pet = case().load().pet
     masks = system.segment(pet)
     assert list(masks) == ["liver", "lesion"]

@@ -184,7 +184,7 @@ def test_high_quality_alone_is_trained_on_and_compared(listing: Callable[..., Pa
     weights = f"segresnet={folder / 'weights.pt'}"
     done("benchmark", "--data", mixed, "--models", "segresnet", "--weights", weights, *QUICK, "-o", out)
     (row,) = table(out / "table1.csv")
-    assert (row["system"], row["prompt"]) == ("SegResNet (HQ)", "auto")
+    assert (row["system"], row["prompt"]) == ("SegResNet (own, HQ)", "auto")
     assert "weights.pt sha256:" in json.loads((out / "benchmark.json").read_text())["weights"]["segresnet"]
 
 

@@ -19,6 +19,12 @@ def load_default(weights: Path | None, device: str) -> Loaded:
     return load_segany(weights, device, model="default", title="AnyPET")
 
 
+def load_compact(weights: Path, device: str) -> Loaded:
+    """A network of the default's family that was trained elsewhere, named after the folder of its run."""
+    title = f"AnyPET ({weights.resolve().parent.name})"
+    return load_segany(weights, device, model="default", title=title)
+
+
 def load_segany(weights: Path | None, device: str, model: str, title: str, ct: bool = False) -> Loaded:
     """A network of the registry under another name, with weights of one's own.
 

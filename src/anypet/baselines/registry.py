@@ -18,6 +18,14 @@ _FILE_SHARE = (
 _BASELINES = (
     Baseline("default", "own", "AnyPET's own network, packaged", "Apache-2.0", loader="own:load_default"),
     Baseline(
+        "compact",
+        "own",
+        "the same network, trained by you",
+        "Apache-2.0 (code); the weights are yours",
+        "train it with `anypet train compact -o RUN` and give RUN/weights.safetensors",
+        "own:load_compact",
+    ),
+    Baseline(
         "classical",
         "classical",
         "thresholds as readers use them, and the random walker",

@@ -39,6 +39,7 @@ class TaskConfig:
         patch: voxels along a side of its patches; a multiple of 32, 64 or more for Swin UNETR.
         width: channels of its first stage; 0 takes the network's own default.
         quality: "HQ" or "all": which labels it learned from.
+        data: what it learned from, as tables name it: "sts", "pool".
     """
 
     network: str
@@ -47,6 +48,7 @@ class TaskConfig:
     patch: int = 64
     width: int = 0
     quality: str = "all"
+    data: str = ""
 
     def __post_init__(self) -> None:
         if self.network not in TITLES:
@@ -102,10 +104,11 @@ def read_task(path: Path) -> tuple[TaskConfig, nn.Module]:
 
 
 def load_task(weights: Path, device: str) -> Loaded:
-    """The network as an automatic system, named after what it learned from: "SegResNet (HQ)"."""
+    """The network as an automatic system, named after what it learned from: "SegResNet (sts, HQ)"."""
     config, network = read_task(weights)
     model = TaskModel(config, network.to(device).eval().requires_grad_(False), device)
-    return [Automatic(f"{TITLES[config.network]} ({config.quality})", model.segment)]
+    learned = ", ".join(filter(None, (config.data, config.quality)))
+    return [Automatic(f"{TITLES[config.network]} ({learned})", model.segment)]
 
 
 def grid_of(volume: Volume, spacing: float) -> Window:

@@ -119,7 +119,7 @@ def train_baseline(
         else:
             run = _task_run(
                 output, network, labelled, quality, spacing or 4.0, patch or 64, width, rate or 1e-3,
-                batch or 2, seed, device,
+                batch or 2, seed, device, "pool" if pool else Path(data).stem,
             )  # fmt: skip
     if resume:
         run.resume()
@@ -142,7 +142,7 @@ def _check_same(output: Path, described: dict[str, Any]) -> None:
 
 def _task_run(
     output: Path, network: str, labelled: Callable[[], Iterator[Labelled]], quality: str, spacing: float,
-    patch: int, width: int, rate: float, batch: int, seed: int, device: str,
+    patch: int, width: int, rate: float, batch: int, seed: int, device: str, data: str,
 ) -> Any:  # fmt: skip
     """SegResNet or Swin UNETR."""
     from anypet.baselines.scans import read_scans, write_scans
@@ -150,7 +150,7 @@ def _task_run(
     from anypet.baselines.train import BaselineRun
 
     classes = write_scans(output / "scans", labelled(), spacing)
-    config = TaskConfig(network, classes, spacing, patch, width, quality)
+    config = TaskConfig(network, classes, spacing, patch, width, quality, data)
     return BaselineRun(output, config, read_scans(output / "scans"), rate, batch, seed, device)
 
 
