@@ -76,11 +76,21 @@ class CubeAttention(nn.Module):
         return self._attend(q.flatten(2, 4), k.flatten(2, 4), v.flatten(2, 4), bias, x.shape)
 
     def forward_released(self, x: Tensor) -> Tensor:
-        """What `forward` gives, by the released code's operations: every logit is stored. For comparison."""
-        q, k, v = (t.flatten(2, 4) for t in self._heads(x))
-        grid = q.unflatten(2, (self.size,) * 3)
-        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + self._bias(grid, grid).on_keys(self.size)
-        return self.proj((logits.softmax(-1) @ v).transpose(1, 2).reshape(x.shape))
+        """What `forward` gives, by the released code's operations in its order, for comparison: rounded
+        alike, bit by bit, where the processor's kernels are the same. Every logit is stored."""
+        b, s = len(x), self.size
+        qkv = self.qkv(x).reshape(b, s**3, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.flatten(1, 2)  # heads are images of their own
+        logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        grid = q.unflatten(1, (s,) * 3)
+        # see `_bias` for the axes: each term has one too few, and the last is the key's kw in all three
+        d = torch.einsum("bdhwc,dkc->bdhwk", grid, self._table("d", s))
+        h = torch.einsum("bdhwc,hkc->bdhwk", grid, self._table("h", s))
+        w = torch.einsum("bdhwc,wkc->bdhwk", grid, self._table("w", s))
+        cells = logits.view(-1, s, s, s, s, s, s)
+        cells = cells + d[:, :, :, :, None, None] + h[:, :, :, None, :, None] + w[:, :, :, None, None]
+        out = cells.view(logits.shape).softmax(-1) @ v
+        return self.proj(out.unflatten(0, (b, self.heads)).transpose(1, 2).reshape(x.shape))
 
     def forward_folded(self, x: Tensor) -> Tensor:
         """The real tokens (B, g, g, g, dim) of one window, g < `size` -> what `forward` gives for them."""

@@ -18,7 +18,9 @@ class PatchEmbed(nn.Module):
         super().__init__()
         self.proj = nn.Conv3d(1, dim, kernel_size=patch, stride=patch)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, fast: bool = True) -> Tensor:
+        if not fast:
+            return self.proj(x).movedim(1, -1)
         # a convolution whose stride is its kernel is a matrix product over patches, which is quicker on CPUs
         p = self.proj.kernel_size[0]
         b, _, d, h, w = x.shape
@@ -79,7 +81,8 @@ class ImageEncoder(nn.Module):
     Args:
         config: sizes.
         fast: fold the padding of windows that are larger than the grid (the same result, 5 to 10 times
-            quicker); False computes every padded token as the published code does, for comparison.
+            quicker); False computes every padded token as the published code does, in its order of
+            operations, for comparison.
     """
 
     def __init__(self, config: NetworkConfig, fast: bool = True) -> None:
@@ -100,7 +103,7 @@ class ImageEncoder(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.patch_embed(image) + self.pos_embed
+        x = self.patch_embed(image, self.fast) + self.pos_embed
         for block in self.blocks:
             x = block(x, self.fast)
         return self.neck(x.movedim(-1, 1))
