@@ -120,6 +120,20 @@ def test_lists_of_one_name_stay_apart(listing: Callable[..., Path], tmp_path: Pa
     assert {row["target"] for row in rows} == {"liver"}
 
 
+def test_data_may_have_a_split_of_its_own(listing: Callable[..., Path], tmp_path: Path) -> None:
+    cases = listing("own", "ab")  # of the split train
+    args = ("--models", "classical", "--targets", "liver", *QUICK)
+    done("benchmark", "--data", f"{cases}:train", *args, "-o", tmp_path / "out")
+    rows = table(tmp_path / "out" / "rows.csv")
+    assert {(row["group"], row["case"]) for row in rows} == {
+        ("own", "owna/own-a-pet"),
+        ("own", "ownb/own-b-pet"),
+    }
+    result = invoke("benchmark", "--data", f"{cases}:test", *args, "-o", tmp_path / "none")
+    assert isinstance(result.exception, AnyPETError)
+    assert not (tmp_path / "none" / "rows.csv").exists()
+
+
 def test_the_list_names_all_and_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "2000")
     result = done("benchmark", "--list")

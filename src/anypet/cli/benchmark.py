@@ -16,6 +16,8 @@ from anypet._version import __version__
 from anypet.cli.evaluate import _click_counts, chosen_cases
 from anypet.errors import AnyPETError
 
+SPLITS = ("train", "validation", "test", "all")
+
 if TYPE_CHECKING:
     from anypet.baselines.jobs import Outcome
     from anypet.evaluation.cases import Case
@@ -23,7 +25,11 @@ if TYPE_CHECKING:
 
 def benchmark(
     data: Annotated[
-        list[str], typer.Option(help="sts, simulated, or a list of cases (.csv or .json); repeatable.")
+        list[str],
+        typer.Option(
+            help="sts, simulated, or a list of cases (.csv or .json), perhaps with its own split "
+            "(simulated:test); repeatable."
+        ),
     ] = ["sts"],  # noqa: B006 - typer copies it
     external: Annotated[
         list[str], typer.Option(help="A list of cases of elsewhere, for Table 5; repeatable.")
@@ -78,10 +84,9 @@ def benchmark(
         tolerance_mm=nsd_mm,
         targets=frozenset(name.strip() for name in targets.split(",") if name.strip()),
     )
-    part = None if split == "all" else split
     output.mkdir(parents=True, exist_ok=True)
     sets = [
-        {text: chosen_cases(text, data_dir, part, None, cases, seed, tracer) for text in texts}
+        {text: _cases(text, split, data_dir, cases, seed, tracer) for text in texts}
         for texts in (data, external)
     ]
     chosen, groups = _grouped(*sets)
@@ -118,6 +123,21 @@ def benchmark(
     }
     for path in write_benchmark(output, outcomes, held, settings, first, groups, about):
         console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+
+
+def _cases(
+    text: str, split: str, data_dir: Path | None, most: int | None, seed: int, tracer: str | None
+) -> list[Case]:
+    data, part = _data_and_split(text, split)
+    return chosen_cases(data, data_dir, part, None, most, seed, tracer)
+
+
+def _data_and_split(text: str, default: str) -> tuple[str, str | None]:
+    """ "simulated:test" -> its data and split; the default where it has none of its own, None for all."""
+    data, _, part = text.rpartition(":")
+    if not data or part not in SPLITS:
+        data, part = text, default
+    return data, None if part == "all" else part
 
 
 def _weights(texts: list[str], names: list[str]) -> dict[str, list[Path]]:
