@@ -22,6 +22,7 @@ from anypet.lesions.grid import body_grid
 from anypet.lesions.inputs import TRACERS, channels
 from anypet.lesions.network import TwoHeadedUNet
 from anypet.lesions.tiles import Box, sliding_window
+from anypet.lesions.twins import told_by_side
 from anypet.volume import Volume
 
 BoolArray = npt.NDArray[np.bool_]
@@ -226,12 +227,13 @@ class LesionFinder:
     def _organ_labels(self) -> npt.NDArray[np.uint8]:
         """The likeliest class of each voxel of the PET, one class at a time: never all at full size."""
         assert self._maps is not None
-        best = self.grid.give_back(self._maps[1], self.pet)
+        classes = told_by_side(self._maps[1:], self.config.organs)
+        best = self.grid.give_back(classes[0], self.pet)
         label = np.zeros(self.pet.shape, dtype=np.uint8)
-        for n in range(2, len(self._maps)):
-            value = self.grid.give_back(self._maps[n], self.pet)
+        for n in range(1, len(classes)):
+            value = self.grid.give_back(classes[n], self.pet)
             above = value > best
-            label[above] = n - 1
+            label[above] = n
             np.copyto(best, value, where=above)
         return label
 
