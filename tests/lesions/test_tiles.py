@@ -165,6 +165,21 @@ def test_mirroring_is_the_mean_over_flipped_networks(average: str, axes: tuple[i
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_left_and_right_change_names_in_a_mirror() -> None:
+    """A network that names the lower half of whatever it sees left and the upper half right."""
+    scan, side = channels((8, 10, 12)), torch.linspace(-1, 1, 8)[:, None, None].expand(8, 8, 8)
+
+    def net(batch: torch.Tensor) -> torch.Tensor:
+        return torch.stack([-side, side, batch[0, 0]])[None]
+
+    how = {"window": (8, 8, 8), "activate": identity, "mirror_axes": (1, 0, 2)}
+    plain = run(scan, net, **how)
+    mirrored = run(scan, net, depth=Depth(math.inf, 2), swapped=(1, 0, 2), **how)
+    np.testing.assert_allclose(mirrored, plain, atol=1e-6)
+    confused = run(scan, net, depth=Depth(math.inf, 2), **how)
+    np.testing.assert_allclose(confused[:2], 0, atol=1e-6)
+
+
 def test_half_precision_is_as_good_as_it_can_be() -> None:
     scan, net, how = channels((14, 10, 12)), conv_net(), {"window": (8, 8, 8), "step": 0.5}
     exact = run(scan, net, depth=Depth(math.inf, 3), **how)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anypet.lesions.twins import told_by_side
+from anypet.lesions.twins import told_by_side, twins
 
 NAMES = ("brain", "skeleton", "left salivary gland", "right salivary gland")
 
@@ -31,6 +31,11 @@ def test_the_side_of_the_midline_names_a_gland(middle: int) -> None:
     assert set(np.nonzero(label == 3)[0]) == {middle - 5}
     assert set(np.nonzero(label == 4)[0]) == {middle + 5}
     np.testing.assert_array_equal(label == 1, kept.argmax(0) == 1)
+
+
+def test_in_a_mirror_sides_change_and_the_rest_stays() -> None:
+    names = ("brain", "left kidney", "heart", "right kidney", "left lung")
+    assert twins(names) == [0, 3, 2, 1, 4]
 
 
 def test_without_a_head_the_middle_of_the_grid_counts() -> None:

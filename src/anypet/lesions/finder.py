@@ -22,7 +22,7 @@ from anypet.lesions.grid import body_grid
 from anypet.lesions.inputs import TRACERS, channels
 from anypet.lesions.network import TwoHeadedUNet
 from anypet.lesions.tiles import Box, sliding_window
-from anypet.lesions.twins import told_by_side
+from anypet.lesions.twins import told_by_side, twins
 from anypet.volume import Volume
 
 BoolArray = npt.NDArray[np.bool_]
@@ -143,6 +143,7 @@ class LesionFinder:
         self._maps = sliding_window(
             tile, self.grid.shape, self._opinion, window=(self.config.patch,) * 3, step=STEP,
             activate=lambda p: p, depth=depth, dtype=np.float16, progress=progress,
+            swapped=[0, 1, *(2 + n for n in twins(self.config.organs))] if self.with_organs else None,
         )  # fmt: skip
         self._probability = self.grid.give_back(self._maps[0], self.pet)
         self._organs = self._organ_labels() if self.with_organs else None

@@ -117,6 +117,7 @@ def sliding_window(
     average: Literal["probability", "logit"] = "probability",
     depth: Depth | None = None,
     mirror_axes: Sequence[int] = (0, 1, 2),
+    swapped: Sequence[int] | None = None,
     fill: float | Sequence[float] = 0.0,
     dtype: npt.DTypeLike = np.float32,
     progress: Progress | None = None,
@@ -137,6 +138,8 @@ def sliding_window(
         average: what is averaged over tiles and passes; see the module.
         depth: how many mirrored passes are run; None is the un-mirrored one. Its report says what was done.
         mirror_axes: 0, 1, 2 in the order in which they are taken up.
+        swapped: for each of the network's channels the one that means it in a tile mirrored along the first
+            axis, where left and right are classes of their own; None where no class has a side.
         fill: what lies beyond a scan smaller than the window; one value, or one a channel.
         dtype: of the result.
         progress: called after each tile with the tiles done and the tiles planned now.
@@ -152,7 +155,8 @@ def sliding_window(
         raise AnyPETError(f"the mirror axes are some of 0, 1, 2, each once, got {tuple(mirror_axes)}")
     depth = Depth(math.inf, 0) if depth is None else depth
     depth.begin(len(tiling))
-    sweep = _Sweep(tiling, cut, network, activate if average == "probability" else None, fill, dtype)
+    activated = activate if average == "probability" else None
+    sweep = _Sweep(tiling, cut, network, activated, fill, dtype, None if swapped is None else list(swapped))
     passes = mirror_passes(mirror_axes)
     mean: Array | None = None
     while depth.passes < len(passes) and depth.wants_pass():
@@ -179,8 +183,10 @@ class _Sweep:
         activate: Network | None,
         fill: float | Sequence[float],
         dtype: npt.DTypeLike,
+        swapped: list[int] | None,
     ) -> None:
         self.tiling = tiling
+        self.swapped = swapped
         self.cut = cut
         self.network = network
         self.activate = activate
@@ -261,6 +267,8 @@ class _Sweep:
                 "its logits need the tile's own size"
             )
         logits = logits.flip(dims) if dims else logits
+        if 0 in flips and self.swapped is not None:
+            logits = logits[:, self.swapped]
         maps = (logits if self.activate is None else self.activate(logits))[0][:, *inner]
         if not bool(torch.isfinite(maps).all()):
             raise AnyPETError(

@@ -1,8 +1,8 @@
-"""Glands that the organ head finds but cannot tell left from right: the body's midline tells.
+"""Left and right organs: which is which in a mirror, and of glands by the body's midline.
 
-Their neighbourhoods look alike, and a tile seldom shows both or the middle of the head, so the network
-spreads its belief over both names. Kidneys and lungs have neighbours that tell the sides apart, and stay as
-they are.
+The organ head finds salivary glands but cannot tell left from right: their neighbourhoods look alike, and a
+tile seldom shows both or the middle of the head, so it spreads its belief over both names. Kidneys and lungs
+have neighbours that tell the sides apart, and stay as they are.
 """
 
 from __future__ import annotations
@@ -16,6 +16,13 @@ import numpy.typing as npt
 PAIRS = (("left salivary gland", "right salivary gland"),)
 # What lies about the midline of a head, and is found with CT and without.
 MIDDLE = ("brain", "skeleton")
+
+
+def twins(names: Sequence[str]) -> list[int]:
+    """For each organ the place of the one that it is in a mirror: of "left kidney" that of "right kidney"."""
+    other = {"left": "right", "right": "left"}
+    mirrored = [" ".join(other.get(word, word) for word in name.split(" ")) for name in names]
+    return [names.index(twin) if twin in names else n for n, twin in enumerate(mirrored)]
 
 
 def told_by_side(p: npt.NDArray[Any], names: Sequence[str]) -> list[npt.NDArray[Any]]:
