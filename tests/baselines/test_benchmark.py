@@ -115,6 +115,34 @@ def test_automatic_systems_pick_the_lesion_and_failures_are_told(
     assert read_mask(tmp_path / "parts" / file, (16, 14, 12)).sum() == 8
 
 
+def test_a_scan_without_a_systems_classes_is_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def segment(pet: Volume) -> dict[str, np.ndarray]:
+        seen.append("scan")
+        return {"liver": pet.array > 3}
+
+    class Fake:
+        kind = "automatic"
+        options: dict[str, str] = {}  # noqa: RUF012
+        image = "PET"
+        classes = ("tumour",)
+
+        def load(self, weights: object, device: str) -> list[Automatic]:
+            return [Automatic("net", segment, self.classes)]
+
+    monkeypatch.setattr(run_module, "baseline", lambda name: Fake())
+    monkeypatch.setattr(jobs_module, "baseline", lambda name: Fake())
+    (outcome,) = run_jobs(jobs(tmp_path / "a", "fake"), apart=False)
+    assert (outcome.rows, seen) == ([], [])
+    Fake.classes = ("tumour", "Liver")
+    (outcome,) = run_jobs(jobs(tmp_path / "b", "fake"), apart=False)
+    assert {row.target for row in outcome.rows} == {"liver"}
+    assert seen
+
+
 def test_touched_keeps_whole_components() -> None:
     mask = np.zeros((6, 6, 6), dtype=bool)
     mask[0:2] = True

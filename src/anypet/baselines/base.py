@@ -29,10 +29,13 @@ class Automatic:
         name: as it stands in tables.
         segment: from a scan to kind of target ("liver", "lesion") -> (I, J, K) bool on the scan's grid.
             Kinds that it does not know are not in the mapping; their spelling is free (`names.canonical`).
+        classes: the kinds that it knows, so that scans without them need not be looked at; None where only
+            the mapping tells.
     """
 
     name: str
     segment: Callable[[Volume], Mapping[str, BoolArray]]
+    classes: tuple[str, ...] | None = None
 
 
 Loaded = Sequence[System | Automatic]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -231,19 +231,26 @@ def _automatic(
     What it was not trained for gives no row. Of a mask of all lesions, a lesion that is a target by itself
     is given the components that it touches: in the system's favour, as if a reader had pointed at them.
     """
+    if system.classes is not None and not any(_named(target, system.classes) for target in targets):
+        return
     began = time.perf_counter()
     found = system.segment(scan.pet)
     seconds = time.perf_counter() - began
-    spelled = {canonical(name): name for name in found}
     for target in targets:
-        kind = kind_of(target)
-        name = spelled.get(canonical(kind), spelled.get("lesion") if kind in LESIONS else None)
+        name = _named(target, found)
         if name is None:
             continue
-        mask = found[name]
+        mask, kind = found[name], kind_of(target)
         if kind != target:  # one of several
             mask = touched(mask, scan.targets[target])
         yield target, [_row(case, scan, target, system.name, mask, seconds, settings)], mask
+
+
+def _named(target: str, classes: Iterable[str]) -> str | None:
+    """The class that a target is of, or None where there is none."""
+    spelled = {canonical(name): name for name in classes}
+    kind = kind_of(target)
+    return spelled.get(canonical(kind), spelled.get("lesion") if kind in LESIONS else None)
 
 
 def touched(mask: BoolArray, target: BoolArray) -> BoolArray:

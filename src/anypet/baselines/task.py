@@ -108,7 +108,7 @@ def load_task(weights: Path, device: str) -> Loaded:
     config, network = read_task(weights)
     model = TaskModel(config, network.to(device).eval().requires_grad_(False), device)
     learned = ", ".join(filter(None, (config.data, config.quality)))
-    return [Automatic(f"{TITLES[config.network]} ({learned})", model.segment)]
+    return [Automatic(f"{TITLES[config.network]} ({learned})", model.segment, config.classes)]
 
 
 def grid_of(volume: Volume, spacing: float) -> Window:
